@@ -1,1 +1,83 @@
-//! slipway-bus
+//! The bus: facts that services tell each other, in process or over NATS JetStream.
+//!
+//! Delivery is at least once and in order per entity. The durable part is the sender's outbox (in `slipway-storage`);
+//! a transport answers a `publish` only when the event is safe (NATS) or taken by every consumer (in process).
+//! Consumers are idempotent by event id.
+
+mod error;
+mod event;
+mod in_process;
+mod nats;
+pub mod trace;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+pub use error::{BoxError, BusError, HandlerError};
+pub use event::{Event, subject_matches};
+
+/// What a consumer does with one event.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// Takes the event. `Ok` acknowledges it; `Err` has it delivered again, later.
+    async fn handle(&self, event: &Event) -> Result<(), HandlerError>;
+}
+
+/// A way for events to travel. Two exist: in process and NATS JetStream; both pass one conformance suite.
+#[async_trait]
+pub trait Transport: Send + Sync {
+    /// Hands the event over. `Ok` means that it is safe and the sender may forget it.
+    async fn publish(&self, event: &Event) -> Result<(), BusError>;
+
+    /// Adds a consumer of `subject`, which may contain the wildcards `*` (one word) and `>` (the rest). `consumer` is
+    /// a durable name: replicas of one service share it and each event goes to one of them. Made before `run`.
+    async fn subscribe(&self, consumer: &str, subject: &str, handler: Arc<dyn Handler>) -> Result<(), BusError>;
+
+    /// Delivers until `shutdown`; returns when no handler is running any more.
+    async fn run(&self, shutdown: CancellationToken);
+}
+
+/// A handle on the transport that the settings chose; cheap to clone.
+#[derive(Clone)]
+pub struct Bus(Arc<dyn Transport>);
+
+impl Bus {
+    /// Wraps a transport.
+    pub fn new(transport: Arc<dyn Transport>) -> Bus {
+        Bus(transport)
+    }
+
+    /// A bus within this process: `publish` calls the handlers.
+    pub fn in_process() -> Bus {
+        Bus(Arc::new(in_process::InProcess::default()))
+    }
+
+    /// A bus on a NATS server with JetStream, at `nats://host:port`. The server need not be up yet: until it is,
+    /// `publish` fails and subscriptions wait.
+    pub async fn nats(url: &str) -> Result<Bus, BusError> {
+        Ok(Bus(Arc::new(nats::Nats::connect(url).await?)))
+    }
+
+    /// See [`Transport::publish`].
+    pub async fn publish(&self, event: &Event) -> Result<(), BusError> {
+        self.0.publish(event).await
+    }
+
+    /// See [`Transport::subscribe`].
+    pub async fn subscribe(&self, consumer: &str, subject: &str, handler: Arc<dyn Handler>) -> Result<(), BusError> {
+        self.0.subscribe(consumer, subject, handler).await
+    }
+
+    /// See [`Transport::run`].
+    pub async fn run(&self, shutdown: CancellationToken) {
+        self.0.run(shutdown).await;
+    }
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bus")
+    }
+}
