@@ -1,1 +1,10 @@
-//! slipway-testkit
+//! What tests need that is not a test: a scripted model provider, real servers started on free ports, and the suite
+//! run as the real binary.
+
+pub mod nats;
+pub mod provider;
+pub mod suite;
+pub mod tools;
+
+pub use provider::{Provider, Step};
+pub use suite::{Suite, SuiteOptions};

@@ -1,1 +1,0 @@
-//! What is tested from outside.
