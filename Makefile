@@ -1,0 +1,49 @@
+# The menu: `make` prints it.
+CARGO_TARGET_DIR ?= $(HOME)/.cache/slipway/target
+export CARGO_TARGET_DIR
+TOOLS := $(HOME)/.cache/slipway/tools
+export PATH := $(TOOLS)/bin:$(PATH)
+SLIPWAY := $(CARGO_TARGET_DIR)/demo/slipway
+
+.DEFAULT_GOAL := help
+.PHONY: help build weights demo up check test bench proto clean-free
+
+help: ## this menu
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+build: ## the binary, quick to compile: what demo and up run
+	@echo "building slipway (the first time takes some minutes) ..."
+	@cargo build --locked --profile demo --package slipway
+
+weights: ## the embedding weights, into ~/.cache/slipway/models
+	@scripts/tools.sh weights
+
+demo: build weights ## the whole way once, on our own Helm chart; CHART=DIR takes another
+	@$(SLIPWAY) demo $(if $(CHART),--chart "$(CHART)")
+
+up: build weights ## the suite on 127.0.0.1:50051, until Ctrl-C
+	@$(SLIPWAY) up
+
+check: ## formatting, lints, the rules of proto/
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@scripts/tools.sh buf
+	@if command -v buf >/dev/null; then buf lint && buf format --diff --exit-code; else echo "SKIPPED: buf lint, buf format: buf cannot be had here"; fi
+
+test: ## fetches what the tests need, runs everything, ends with the counts
+	@scripts/tools.sh all
+	@scripts/test.sh
+
+bench: ## the benchmarks, with a release build
+	@tests/bench/run
+
+proto: ## lint and format proto/, generate the clients of buf.gen.yaml into gen/
+	@scripts/tools.sh buf
+	buf lint
+	buf format --write
+	@if command -v protoc-gen-go >/dev/null && command -v protoc-gen-go-grpc >/dev/null && command -v protoc-gen-es >/dev/null; \
+	  then buf generate; \
+	  else echo "SKIPPED: buf generate: needs protoc, protoc-gen-go, protoc-gen-go-grpc and protoc-gen-es on the PATH"; fi
+
+clean-free: ## frees disk space: builds of profiles that no target here uses, and incremental leftovers
+	rm -rf "$(CARGO_TARGET_DIR)"/*/incremental "$(CARGO_TARGET_DIR)"/doc "$(CARGO_TARGET_DIR)"/package

