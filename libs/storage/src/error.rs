@@ -1,0 +1,53 @@
+//! What can go wrong with the database.
+
+use std::sync::Arc;
+
+use sea_orm::{DbErr, SqlErr};
+
+/// Any error of a caller's code that this crate passes on.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The settings name no usable database.
+    #[error("the store settings are wrong: {0}")]
+    Settings(String),
+    /// The file or its directory cannot be made.
+    #[error("{path} cannot be prepared for the database")]
+    File {
+        /// What could not be made.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+    /// No connection to the database.
+    #[error("the database cannot be opened")]
+    Open(#[source] DbErr),
+    /// A migration failed.
+    #[error("the schema cannot be changed")]
+    Migration(#[source] DbErr),
+    /// A statement failed.
+    #[error("the database failed")]
+    Database(#[source] DbErr),
+    /// A stored value is not what this program wrote.
+    #[error("stored data cannot be read: {0}")]
+    Corrupt(String),
+}
+
+impl StorageError {
+    /// Whether a row with the same key exists already.
+    pub fn is_unique_violation(&self) -> bool {
+        match self {
+            StorageError::Database(error) => matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))),
+            _ => false,
+        }
+    }
+}
+
+impl From<DbErr> for StorageError {
+    fn from(error: DbErr) -> StorageError {
+        StorageError::Database(error)
+    }
+}

@@ -1,0 +1,104 @@
+//! Following a log: the database for what was, the hub for what comes, the database again whenever they do not meet.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use sea_orm::DbBackend;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use uuid::Uuid;
+
+use super::{Committed, read_batches};
+use crate::{StorageError, Store};
+
+/// How long a quiet follower waits before it looks for what other replicas committed.
+const POLL: Duration = Duration::from_millis(250);
+/// On SQLite there are no others; this only guards against a commit whose announcement was cut off.
+const POLL_ALONE: Duration = Duration::from_secs(1);
+
+pub(super) fn follow(store: Store, stream: Uuid, after: u64) -> BoxStream<'static, Result<(u64, Bytes), StorageError>> {
+    let poll = if store.backend() == DbBackend::Sqlite { POLL_ALONE } else { POLL };
+    // First subscribed, then read: what is committed in between comes twice and is passed over once.
+    let live = Some(store.hub().subscribe(stream));
+    let follower = Follower { store, stream, live, last: after, ready: VecDeque::new(), behind: true, poll };
+    stream::unfold(follower, |mut follower| async move {
+        let next = follower.next().await;
+        Some((next, follower))
+    })
+    .boxed()
+}
+
+struct Follower {
+    store: Store,
+    stream: Uuid,
+    /// `Some` until dropped.
+    live: Option<Receiver<Committed>>,
+    /// The sequence of the event handed out last.
+    last: u64,
+    /// What follows `last` without a gap.
+    ready: VecDeque<Bytes>,
+    /// There may be something in the database.
+    behind: bool,
+    poll: Duration,
+}
+
+impl Follower {
+    async fn next(&mut self) -> Result<(u64, Bytes), StorageError> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                self.last += 1;
+                return Ok((self.last, event));
+            }
+            if self.behind {
+                self.catch_up().await?;
+            } else {
+                self.wait().await;
+            }
+        }
+    }
+
+    async fn catch_up(&mut self) -> Result<(), StorageError> {
+        let batches = read_batches(&self.store, self.stream, self.last).await?;
+        self.behind = !batches.is_empty();
+        for (first, events) in batches {
+            if self.ready.is_empty() && first > self.last + 1 {
+                // The beginning of the log was deleted: what is there is what there is.
+                self.last = first - 1;
+            }
+            self.take(first, &events);
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self) {
+        let Some(live) = &mut self.live else {
+            self.behind = true;
+            return tokio::time::sleep(self.poll).await;
+        };
+        match tokio::time::timeout(self.poll, live.recv()).await {
+            Ok(Ok(committed)) => self.behind = !self.take(committed.first, &committed.events),
+            Ok(Err(RecvError::Lagged(_))) | Err(_) => self.behind = true,
+            Ok(Err(RecvError::Closed)) => self.live = None,
+        }
+    }
+
+    /// Adds what is new of a batch; false when something is missing before it.
+    fn take(&mut self, first: u64, events: &[Bytes]) -> bool {
+        let next = self.last + self.ready.len() as u64 + 1;
+        if first > next {
+            return false;
+        }
+        let known = usize::try_from(next - first).unwrap_or(usize::MAX);
+        self.ready.extend(events.iter().skip(known).cloned());
+        true
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.live = None;
+        self.store.hub().leave(self.stream);
+    }
+}

@@ -1,0 +1,237 @@
+//! Append-only logs: what a streaming call replays and follows. Sequences are dense from 1; an event is seen only once
+//! it is committed, and every follower sees all of them in order, whenever it came.
+//!
+//! `mod.rs` appends and reads, `writer.rs` commits for many streams at once, `follow.rs` follows, `codec.rs` is the format.
+
+mod codec;
+mod follow;
+mod writer;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use sea_orm::{ConnectionTrait, QueryResult};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{Lease, StorageError, Store, Tx};
+
+/// Batches that may wait for the writer; callers wait when there are more.
+const WAITING: usize = 4096;
+/// Committed batches a follower may lag behind before it reads them from the database instead.
+const LAG: usize = 64;
+
+/// Why events were not appended.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The log does not end where these events begin: there is another writer.
+    #[error("another writer appended to the log")]
+    Conflict,
+    /// The writer's lease is no longer valid.
+    #[error("the writer's lease is lost")]
+    LeaseLost,
+    /// The group-commit writer has ended.
+    #[error("the event log is shut down")]
+    Closed,
+    /// The database failed; nothing was appended.
+    #[error("the events cannot be stored")]
+    Storage(#[from] StorageError),
+}
+
+/// The event logs of one store; cheap to clone.
+#[derive(Clone)]
+pub struct EventLog {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    waiting: mpsc::Sender<Batch>,
+    received: Mutex<Option<mpsc::Receiver<Batch>>>,
+}
+
+/// What waits for the group commit.
+struct Batch {
+    stream: Uuid,
+    first: u64,
+    events: Vec<Bytes>,
+    lease: Option<(Uuid, i64)>,
+    done: oneshot::Sender<Result<(), AppendError>>,
+}
+
+impl EventLog {
+    /// The logs in `store`.
+    pub fn new(store: Store) -> EventLog {
+        let (waiting, received) = mpsc::channel(WAITING);
+        EventLog { inner: Arc::new(Inner { store, waiting, received: Mutex::new(Some(received)) }) }
+    }
+
+    /// Appends in the caller's transaction. The first event must be the next one of the log, else [`AppendError::Conflict`].
+    pub async fn append(&self, tx: &mut Tx, stream: Uuid, first_sequence: u64, events: &[Bytes]) -> Result<(), AppendError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let mut payload = Vec::new();
+        codec::encode(events, &mut payload);
+        let last = first_sequence + events.len() as u64 - 1;
+        let sql = "INSERT INTO event_log (stream_id, first_sequence, last_sequence, payload) \
+                   SELECT $1, $2, $3, $4 WHERE COALESCE((SELECT last_sequence FROM event_log \
+                   WHERE stream_id = $1 ORDER BY first_sequence DESC LIMIT 1), 0) = $2 - 1";
+        let values = [stream.into(), (first_sequence as i64).into(), (last as i64).into(), payload.into()];
+        match tx.conn().execute_raw(tx.store().statement(sql, values)).await.map_err(StorageError::from) {
+            Ok(done) if done.rows_affected() == 1 => {}
+            Ok(_) => return Err(AppendError::Conflict),
+            Err(error) if error.is_unique_violation() => return Err(AppendError::Conflict),
+            Err(error) => return Err(error.into()),
+        }
+        let (store, events) = (self.inner.store.clone(), events.to_vec());
+        tx.after_commit(move || store.hub().publish(stream, first_sequence, events));
+        Ok(())
+    }
+
+    /// Appends together with what other streams have, in the next transaction of [`EventLog::run`]; resolves once it is
+    /// committed. With a lease, only while that lease is valid.
+    ///
+    /// Batches are taken in the order in which their futures are first polled. A caller may have several of a stream on
+    /// their way if it polls them in order, as `FuturesOrdered` does.
+    pub fn append_soon(
+        &self,
+        stream: Uuid,
+        first_sequence: u64,
+        events: Vec<Bytes>,
+        lease: Option<&Lease>,
+    ) -> impl Future<Output = Result<(), AppendError>> + Send + use<> {
+        let waiting = self.inner.waiting.clone();
+        let lease = lease.map(|lease| (lease.id, lease.token));
+        async move {
+            if events.is_empty() {
+                return Ok(());
+            }
+            let (done, answer) = oneshot::channel();
+            let batch = Batch { stream, first: first_sequence, events, lease, done };
+            waiting.send(batch).await.map_err(|_| AppendError::Closed)?;
+            answer.await.unwrap_or(Err(AppendError::Closed))
+        }
+    }
+
+    /// Commits what [`EventLog::append_soon`] is given, until `shutdown`; what was taken by then is still committed.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let received = self.inner.received.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        match received {
+            Some(received) => writer::run(&self.inner.store, received, shutdown).await,
+            None => tracing::error!("the event log's writer was started before"),
+        }
+    }
+
+    /// The events after sequence `after`, each with its own: first the stored ones, then each as it is committed. Never a
+    /// gap, never a repetition, no end. After an error the stream may be polled on.
+    pub fn follow(&self, stream: Uuid, after: u64) -> BoxStream<'static, Result<(u64, Bytes), StorageError>> {
+        follow::follow(self.inner.store.clone(), stream, after)
+    }
+
+    /// At least one and about `limit` events after sequence `after`; none when there are none.
+    pub async fn read(&self, stream: Uuid, after: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, StorageError> {
+        let mut found = Vec::new();
+        let mut last = after;
+        while found.len() < limit {
+            let batches = read_batches(&self.inner.store, stream, last).await?;
+            if batches.is_empty() {
+                break;
+            }
+            for (first, events) in batches {
+                found.extend((first..).zip(events).filter(|(sequence, _)| *sequence > last));
+                last = found.last().map_or(last, |(sequence, _)| *sequence);
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// The oldest and the latest sequence of a log; `None` when it is empty.
+    pub async fn bounds(&self, stream: Uuid) -> Result<Option<(u64, u64)>, StorageError> {
+        let sql = "SELECT (SELECT first_sequence FROM event_log WHERE stream_id = $1 ORDER BY first_sequence LIMIT 1), \
+                   (SELECT last_sequence FROM event_log WHERE stream_id = $1 ORDER BY first_sequence DESC LIMIT 1)";
+        let store = &self.inner.store;
+        let row = store.read().query_one_raw(store.statement(sql, [stream.into()])).await?;
+        let Some(row) = row else { return Ok(None) };
+        let oldest: Option<i64> = row.try_get_by_index(0)?;
+        let latest: Option<i64> = row.try_get_by_index(1)?;
+        Ok(oldest.zip(latest).map(|(oldest, latest)| (oldest as u64, latest as u64)))
+    }
+
+    /// The latest sequence of a log as the transaction sees it; 0 when it is empty.
+    pub async fn latest(&self, tx: &Tx, stream: Uuid) -> Result<u64, StorageError> {
+        let sql = "SELECT last_sequence FROM event_log WHERE stream_id = $1 ORDER BY first_sequence DESC LIMIT 1";
+        let row = tx.conn().query_one_raw(tx.store().statement(sql, [stream.into()])).await?;
+        Ok(row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?.unwrap_or(0) as u64)
+    }
+
+    /// Deletes a log.
+    pub async fn delete(&self, tx: &Tx, stream: Uuid) -> Result<(), StorageError> {
+        let delete = tx.store().statement("DELETE FROM event_log WHERE stream_id = $1", [stream.into()]);
+        tx.conn().execute_raw(delete).await?;
+        Ok(())
+    }
+}
+
+/// The next stored batches that contain events after `after`, in order.
+async fn read_batches(store: &Store, stream: Uuid, after: u64) -> Result<Vec<(u64, Vec<Bytes>)>, StorageError> {
+    // The inner select finds the batch that `after` is in or next to by the index, however long the log is.
+    let sql = "SELECT first_sequence, payload FROM event_log WHERE stream_id = $1 AND last_sequence > $2 \
+               AND first_sequence >= COALESCE((SELECT first_sequence FROM event_log WHERE stream_id = $1 \
+               AND first_sequence <= $2 + 1 ORDER BY first_sequence DESC LIMIT 1), 0) ORDER BY first_sequence LIMIT 64";
+    let after = i64::try_from(after).unwrap_or(i64::MAX - 1);
+    let rows = store.read().query_all_raw(store.statement(sql, [stream.into(), after.into()])).await?;
+    rows.iter().map(|row| read_batch(row, stream)).collect()
+}
+
+fn read_batch(row: &QueryResult, stream: Uuid) -> Result<(u64, Vec<Bytes>), StorageError> {
+    let first: i64 = row.try_get_by_index(0)?;
+    let payload = Bytes::from(row.try_get_by_index::<Vec<u8>>(1)?);
+    let events = codec::decode(&payload)
+        .ok_or_else(|| StorageError::Corrupt(format!("the batch at {first} of event log {stream} is broken")))?;
+    Ok((first as u64, events))
+}
+
+/// Tells this process's followers what was committed.
+#[derive(Default)]
+pub(crate) struct Hub {
+    streams: Mutex<HashMap<Uuid, broadcast::Sender<Committed>>>,
+}
+
+/// A committed batch.
+#[derive(Clone)]
+struct Committed {
+    first: u64,
+    events: Arc<[Bytes]>,
+}
+
+impl Hub {
+    /// To be called after the commit only.
+    fn publish(&self, stream: Uuid, first: u64, events: Vec<Bytes>) {
+        if let Some(followers) = self.lock().get(&stream) {
+            // Fails when the last follower is just leaving.
+            let _ = followers.send(Committed { first, events: events.into() });
+        }
+    }
+
+    fn subscribe(&self, stream: Uuid) -> broadcast::Receiver<Committed> {
+        self.lock().entry(stream).or_insert_with(|| broadcast::channel(LAG).0).subscribe()
+    }
+
+    /// Forgets a stream that nobody follows any more; to be called when a receiver was dropped.
+    fn leave(&self, stream: Uuid) {
+        let mut streams = self.lock();
+        if streams.get(&stream).is_some_and(|followers| followers.receiver_count() == 0) {
+            streams.remove(&stream);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, broadcast::Sender<Committed>>> {
+        self.streams.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

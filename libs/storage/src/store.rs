@@ -1,0 +1,270 @@
+//! The connection to one service's database, and its write transactions.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
+    Statement, TransactionOptions, TransactionTrait, Value,
+};
+use sea_orm_migration::MigratorTrait;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::StorageError;
+use crate::event_log::Hub;
+
+const READERS: u32 = 4;
+const POSTGRES_CONNECTIONS: u32 = 16;
+const ACQUIRE: Duration = Duration::from_secs(30);
+/// Waits for another process that looks into the file, such as a backup.
+const BUSY: Duration = Duration::from_secs(10);
+const STATEMENTS_KEPT: usize = 256;
+
+/// Where the state lives.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct StoreSettings {
+    /// `sqlite:///path/file.db` or `postgres://user@host/database`.
+    pub url: String,
+    /// What a commit survives.
+    #[serde(default)]
+    pub durability: Durability,
+}
+
+/// What a commit survives, on SQLite; PostgreSQL has its own settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// The end of the process, however sudden, but not a power cut.
+    Process,
+    /// A power cut too.
+    #[default]
+    Power,
+}
+
+/// One service's database; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: StoreSettings,
+    schema: String,
+    backend: DbBackend,
+    write: DatabaseConnection,
+    read: DatabaseConnection,
+    /// Who we are on leases.
+    owner: Uuid,
+    outbox: Notify,
+    hub: Hub,
+}
+
+impl Store {
+    /// Connects. On SQLite the file and its directory are made when missing and this process is taken to be the only
+    /// one that writes; on PostgreSQL `schema` is the schema that holds the service's tables.
+    pub async fn open(settings: &StoreSettings, schema: &str) -> Result<Store, StorageError> {
+        if schema.is_empty() || !schema.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
+            return Err(StorageError::Settings(format!("{schema:?} is no schema name: lower-case letters, digits and _ only")));
+        }
+        let (backend, write, read) = if settings.url.starts_with("sqlite:") {
+            let write = open_sqlite(settings, 1, false).await?;
+            (DbBackend::Sqlite, write, open_sqlite(settings, READERS, true).await?)
+        } else if settings.url.starts_with("postgres:") || settings.url.starts_with("postgresql:") {
+            let pool = open_postgres(settings, schema, POSTGRES_CONNECTIONS).await?;
+            (DbBackend::Postgres, pool.clone(), pool)
+        } else {
+            return Err(StorageError::Settings("the url starts neither with sqlite: nor with postgres:".to_owned()));
+        };
+        let (settings, schema) = (settings.clone(), schema.to_owned());
+        let (owner, outbox, hub) = (Uuid::now_v7(), Notify::new(), Hub::default());
+        Ok(Store { inner: Arc::new(Inner { settings, schema, backend, write, read, owner, outbox, hub }) })
+    }
+
+    /// Applies every migration that is missing. Several replicas may do so at once.
+    pub async fn migrate<M: MigratorTrait>(&self) -> Result<(), StorageError> {
+        let pool = self.migration_pool().await?;
+        let done = M::up(&pool, None).await.map_err(StorageError::Migration);
+        self.close_migration_pool(pool).await;
+        done
+    }
+
+    /// Takes the last `steps` migrations back, or all of them.
+    pub async fn rollback<M: MigratorTrait>(&self, steps: Option<u32>) -> Result<(), StorageError> {
+        let pool = self.migration_pool().await?;
+        let done = M::down(&pool, steps).await.map_err(StorageError::Migration);
+        self.close_migration_pool(pool).await;
+        done
+    }
+
+    /// The names of the migrations that are missing, without changing anything.
+    pub async fn pending<M: MigratorTrait>(&self) -> Result<Vec<String>, StorageError> {
+        let pending = M::get_pending_migrations_read_only(self.read()).await.map_err(StorageError::Migration)?;
+        Ok(pending.iter().map(|migration| migration.name().to_owned()).collect())
+    }
+
+    /// For reading outside a transaction. On SQLite it refuses to write.
+    pub fn read(&self) -> &DatabaseConnection {
+        &self.inner.read
+    }
+
+    /// Starts a write transaction. On SQLite there is one at a time, so that it never fails half-way for another's sake.
+    pub async fn begin(&self) -> Result<Tx, StorageError> {
+        let sqlite_transaction_mode = (self.inner.backend == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate);
+        let options = TransactionOptions { sqlite_transaction_mode, ..Default::default() };
+        let transaction = self.inner.write.begin_with_options(options).await?;
+        Ok(Tx { transaction, hooks: Mutex::new(Vec::new()), store: self.clone() })
+    }
+
+    /// Which engine this is.
+    pub fn backend(&self) -> DbBackend {
+        self.inner.backend
+    }
+
+    /// For single statements that commit by themselves.
+    pub(crate) fn write(&self) -> &DatabaseConnection {
+        &self.inner.write
+    }
+
+    pub(crate) fn statement(&self, sql: impl Into<String>, values: impl IntoIterator<Item = Value>) -> Statement {
+        Statement::from_sql_and_values(self.inner.backend, sql, values)
+    }
+
+    /// A suffix that holds the selected rows until the transaction ends; on SQLite the transaction is alone anyway.
+    pub(crate) fn for_update(&self) -> &'static str {
+        if self.inner.backend == DbBackend::Postgres { " FOR UPDATE" } else { "" }
+    }
+
+    pub(crate) fn owner(&self) -> Uuid {
+        self.inner.owner
+    }
+
+    pub(crate) fn outbox(&self) -> &Notify {
+        &self.inner.outbox
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.inner.hub
+    }
+
+    /// One connection, so that a lock of the session holds for the whole migration.
+    async fn migration_pool(&self) -> Result<DatabaseConnection, StorageError> {
+        if self.inner.backend == DbBackend::Sqlite {
+            return Ok(self.inner.write.clone());
+        }
+        let schema = &self.inner.schema;
+        let pool = open_postgres(&self.inner.settings, schema, 1).await?;
+        // Released with the pool's only connection.
+        pool.execute_unprepared(&format!("SELECT pg_advisory_lock(hashtext('slipway.migrate.{schema}'))")).await?;
+        pool.execute_unprepared(&format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")).await?;
+        Ok(pool)
+    }
+
+    /// On SQLite it is the write pool, which stays.
+    async fn close_migration_pool(&self, pool: DatabaseConnection) {
+        if self.inner.backend == DbBackend::Postgres
+            && let Err(error) = pool.close().await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the connection for migrations does not close");
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("schema", &self.inner.schema).field("backend", &self.inner.backend).finish()
+    }
+}
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// A write transaction. Dropping it rolls back.
+pub struct Tx {
+    transaction: DatabaseTransaction,
+    hooks: Mutex<Vec<Hook>>,
+    store: Store,
+}
+
+impl Tx {
+    /// What statements run on.
+    pub fn conn(&self) -> &DatabaseTransaction {
+        &self.transaction
+    }
+
+    /// Has `hook` called once the transaction is committed, in order; never when it is rolled back. For waking others:
+    /// what must not be lost belongs into the transaction.
+    pub fn after_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
+        self.add_hook(Box::new(hook));
+    }
+
+    /// Commits and calls the hooks.
+    pub async fn commit(self) -> Result<(), StorageError> {
+        self.transaction.commit().await?;
+        let hooks = self.hooks.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for hook in hooks {
+            hook();
+        }
+        Ok(())
+    }
+
+    /// The store this transaction is on.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn add_hook(&self, hook: Hook) {
+        self.hooks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(hook);
+    }
+}
+
+/// Now, as it is stored: microseconds since 1970 UTC.
+pub fn now_micros() -> i64 {
+    // Fits until the year 294000.
+    (time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000) as i64
+}
+
+/// A length of time, as it is stored.
+pub(crate) fn micros(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX / 4)
+}
+
+async fn open_sqlite(settings: &StoreSettings, connections: u32, query_only: bool) -> Result<DatabaseConnection, StorageError> {
+    let path = settings.url.trim_start_matches("sqlite:").trim_start_matches("//");
+    let path = path.split('?').next().unwrap_or_default();
+    if path.is_empty() || path.starts_with(":memory:") || settings.url.contains("mode=memory") {
+        return Err(StorageError::Settings("sqlite needs a file: sqlite:///path/file.db".to_owned()));
+    }
+    let failed = |source| StorageError::File { path: path.to_owned(), source: Arc::new(source) };
+    if let Some(parent) = Path::new(path).parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        tokio::fs::create_dir_all(parent).await.map_err(failed)?;
+    }
+    let synchronous = match settings.durability {
+        Durability::Process => SqliteSynchronous::Normal,
+        Durability::Power => SqliteSynchronous::Full,
+    };
+    let mut options = ConnectOptions::new(&settings.url);
+    options.max_connections(connections).min_connections(1).acquire_timeout(ACQUIRE);
+    options.idle_timeout(None).max_lifetime(None).test_before_acquire(false).sqlx_logging(false);
+    options.map_sqlx_sqlite_opts(move |sqlite| {
+        let sqlite = sqlite
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            .busy_timeout(BUSY)
+            .foreign_keys(true)
+            .statement_cache_capacity(STATEMENTS_KEPT)
+            .pragma("temp_store", "MEMORY");
+        if query_only { sqlite.pragma("query_only", "ON") } else { sqlite }
+    });
+    Database::connect(options).await.map_err(StorageError::Open)
+}
+
+async fn open_postgres(settings: &StoreSettings, schema: &str, connections: u32) -> Result<DatabaseConnection, StorageError> {
+    let mut options = ConnectOptions::new(&settings.url);
+    options.max_connections(connections).acquire_timeout(ACQUIRE).sqlx_logging(false);
+    options.set_schema_search_path(schema).set_application_name(format!("slipway-{schema}"));
+    Database::connect(options).await.map_err(StorageError::Open)
+}
