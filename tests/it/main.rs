@@ -1,1 +1,18 @@
+//! Slipway from outside: the real binary, its public API, real clients. One test binary.
 
+mod alone;
+mod chat;
+mod clients;
+mod command_line;
+mod contract;
+mod door;
+mod files;
+mod kill;
+mod models;
+mod neighbours;
+mod plans;
+mod raw;
+mod rooms;
+mod search;
+mod story;
+mod telemetry;

@@ -11,9 +11,9 @@ pub fn cache() -> PathBuf {
 
 /// The program `name` from the cache or the PATH.
 pub fn find(name: &str) -> Option<PathBuf> {
-    let cached = [cache().join("tools/bin").join(name), cache().join("tools/venv/bin").join(name)];
+    let cached = cache().join("tools/bin").join(name);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    cached.into_iter().chain(std::env::split_paths(&path).map(|dir| dir.join(name))).find(|p| p.is_file())
+    std::iter::once(cached).chain(std::env::split_paths(&path).map(|dir| dir.join(name))).find(|p| p.is_file())
 }
 
 /// Says that a test did not run. The line is counted by `make test`.

@@ -1,0 +1,136 @@
+//! The command line: the same job for people and, with `--json`, for scripts; one clear sentence when it fails.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::story::{self, binary, repository, suite};
+
+fn run(url: &str, arguments: &[&str]) -> Output {
+    Command::new(binary()).args(arguments).env("SLIPWAY_SERVER", url).env("NO_COLOR", "1").output().unwrap()
+}
+
+fn ok(url: &str, arguments: &[&str]) -> String {
+    let output = run(url, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(url: &str, arguments: &[&str]) -> Value {
+    let text = ok(url, &[arguments, &["--json"]].concat());
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
+}
+
+fn chart(directory: &Path) {
+    for (path, text) in story::small_chart() {
+        let path = directory.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_whole_job_by_hand() {
+    let suite = suite().await;
+    let url = suite.url();
+    let directory = tempfile::tempdir().unwrap();
+    chart(directory.path());
+    let imported = json(&url, &["workspace", "import", directory.path().to_str().unwrap(), "--name", "shop"]);
+    assert!(imported.to_string().contains("\"number\":\"1\""), "{imported}");
+    let workspaces = json(&url, &["workspace", "list"]);
+    let id = workspaces["workspaces"][0]["id"].as_str().unwrap().to_owned();
+    story::indexed(&suite.client().unwrap(), &id, 1).await;
+
+    assert!(ok(&url, &["workspace", "files", "shop"]).contains("templates/gateway.yaml"));
+    assert!(ok(&url, &["workspace", "cat", "shop", "Chart.yaml"]).starts_with("apiVersion: v2"));
+    assert!(ok(&url, &["search", "--workspace", "shop", "catalogue replicas"]).contains("values.yaml"));
+    let answer = ok(&url, &["chat", "--workspace", "shop", "How many gateway replicas run?"]);
+    assert!(answer.contains("replicas: 1") && answer.contains("values.yaml"), "{answer}");
+
+    let plan = ok(&url, &["plan", "create", "--workspace", "shop", "set gateway.replicas to 3", "--json"]);
+    let last: Value = serde_json::from_str(plan.trim().lines().last().unwrap()).unwrap();
+    let plan = last["event"]["ready"]["id"].as_str().unwrap_or_else(|| panic!("{last}")).to_owned();
+    assert!(ok(&url, &["plan", "show", &plan]).contains("values.yaml"));
+    ok(&url, &["plan", "approve", &plan]);
+    assert!(ok(&url, &["workspace", "diff", "shop", "1", "2"]).contains("+  replicas: 3"));
+    ok(&url, &["workspace", "restore", "shop", "1"]);
+    let out = directory.path().join("out");
+    ok(&url, &["workspace", "export", "shop", out.to_str().unwrap()]);
+    assert_eq!(std::fs::read_to_string(out.join("values.yaml")).unwrap(), story::small_chart()[1].1);
+    assert!(ok(&url, &["models"]).contains("builtin/rules"));
+}
+
+#[tokio::test]
+async fn a_failure_is_one_sentence_and_a_code() {
+    let suite = suite().await;
+    for arguments in [
+        &["workspace", "files", "nowhere"][..],
+        &["plan", "show", "0197a000-0000-7000-8000-000000000000"],
+        &["workspace", "import", "/nonexistent"],
+    ] {
+        let output = run(&suite.url(), arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?}");
+        assert!(said.starts_with("error: ") && said.trim().lines().count() == 1, "{arguments:?}: {said}");
+    }
+    let output = run("http://127.0.0.1:1", &["models"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("slipway up") || said.contains("make up"), "it says how to start one: {said}");
+}
+
+#[test]
+fn settings_are_checked_and_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(binary());
+    command.arg("config").current_dir(directory.path()).env("SLIPWAY_GATEWAY__RATE", "1");
+    let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert!(said.contains("gateway.rate") || said.contains("SLIPWAY_GATEWAY__RATE"), "{said}");
+    let mut command = Command::new(binary());
+    command.arg("config").current_dir(directory.path()).env("SLIPWAY_IDENTITY__KEY", "a-secret-of-at-least-thirty-two-bytes");
+    let output = command.output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && shown.contains("listen") && !shown.contains("thirty-two"), "{shown}");
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let help = |arguments: &[&str]| {
+        let output = Command::new(binary()).args(arguments).arg("--help").output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = help(&[]);
+    for command in ["up", "serve", "config", "migrate", "demo", "completions", "workspace", "chat", "plan", "search", "models"] {
+        assert!(all.contains(command), "{all}");
+        assert!(help(&[command]).lines().count() > 3, "{command}");
+    }
+    let completions = Command::new(binary()).args(["completions", "bash"]).output().unwrap();
+    assert!(completions.stdout.len() > 1000);
+}
+
+#[test]
+fn migrations_go_down_and_up_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let migrate = |arguments: &[&str]| {
+        let mut command = Command::new(binary());
+        command.arg("migrate").args(arguments).env("SLIPWAY_DATA_DIR", directory.path()).current_dir(directory.path());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    migrate(&["up"]);
+    assert!(migrate(&["status"]).contains("file-store"));
+    migrate(&["down"]);
+    migrate(&["up"]);
+}
+
+#[test]
+fn the_demo_runs_to_its_end_without_a_terminal() {
+    let output = Command::new(binary()).arg("demo").current_dir(repository()).env("NO_COLOR", "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    for step in ["revision 1", "values.yaml", "slipway.example.com", "revision 3"] {
+        assert!(said.contains(step), "{step}:\n{said}");
+    }
+}
