@@ -1,5 +1,6 @@
 //! The signed identity that the gateway gives to the services: an HS256 JWT (RFC 7519) in `x-slipway-identity`.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -25,9 +26,12 @@ struct Claims {
     exp: u64,
 }
 
-/// The key with which a suite's processes sign and verify identities. All of them share one.
+/// The key with which a suite's processes sign and verify identities. All of them share one. Cheap to clone: every client
+/// holds one.
 #[derive(Clone)]
-pub struct IdentityKey {
+pub struct IdentityKey(Arc<Keys>);
+
+struct Keys {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
@@ -49,7 +53,8 @@ impl IdentityKey {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_required_spec_claims(&["exp", "sub"]);
         validation.leeway = 30;
-        Ok(Self { encoding: EncodingKey::from_secret(bytes), decoding: DecodingKey::from_secret(bytes), validation })
+        let (encoding, decoding) = (EncodingKey::from_secret(bytes), DecodingKey::from_secret(bytes));
+        Ok(Self(Arc::new(Keys { encoding, decoding, validation })))
     }
 
     /// A new random secret, fit for [`IdentityKey::new`].
@@ -61,12 +66,12 @@ impl IdentityKey {
     pub(crate) fn sign(&self, caller: Caller, project: ProjectId) -> Result<String, Fault> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let claims = Claims { sub: caller.user, prj: project, scp: caller.scope, exp: (now + LIFETIME).as_secs() };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(Fault::internal)
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0.encoding).map_err(Fault::internal)
     }
 
     /// Verifies an identity.
     pub(crate) fn verify(&self, token: &str) -> Result<(Caller, ProjectId), Fault> {
-        let data = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
+        let data = jsonwebtoken::decode::<Claims>(token, &self.0.decoding, &self.0.validation)
             .map_err(|e| Fault::new(Reason::CredentialsInvalid, "the identity is expired or not ours").source(e))?;
         Ok((Caller { user: data.claims.sub, scope: data.claims.scp }, data.claims.prj))
     }

@@ -106,7 +106,7 @@ fn incoming(headers: &HeaderMap, name: &str) -> String {
 }
 
 /// Reads a `grpc-timeout` header; anything malformed is as if absent.
-fn timeout(value: &str) -> Option<Duration> {
+pub fn timeout(value: &str) -> Option<Duration> {
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 {
         return None;

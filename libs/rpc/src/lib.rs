@@ -21,8 +21,10 @@ pub use clock::{now_micros, timestamp};
 pub use ctx::{Caller, Ctx, ProjectId, Scope, UserId};
 pub use fault::{DOMAIN, Fault, status};
 pub use identity::IdentityKey;
+pub use layer::timeout as parse_timeout;
 pub use server::{BuildError, Running, Server};
 pub use slipway_proto::api::ErrorReason as Reason;
+pub use trace::set_parent as join_trace;
 
 /// An error of any type, boxed.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

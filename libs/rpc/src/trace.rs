@@ -40,7 +40,7 @@ pub(crate) fn current() -> Option<String> {
 }
 
 /// Makes `span` a child of the span that `traceparent` names.
-pub(crate) fn set_parent(span: &tracing::Span, traceparent: &str) {
+pub fn set_parent(span: &tracing::Span, traceparent: &str) {
     if !traceparent.is_empty() {
         let parent = TraceContextPropagator::new().extract(&One(traceparent.to_owned()));
         // Refused only when the span is disabled or has begun: then there is no trace to join.
