@@ -10,6 +10,9 @@ mod in_process;
 mod nats;
 pub mod trace;
 
+#[cfg(test)]
+mod conformance;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -27,8 +27,9 @@ const PREFIX: &str = "slipway.";
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// How long a consumer may be away before events pass it by.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
-const ACK_WAIT: Duration = Duration::from_secs(30);
-const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+/// After a consumer died, its event waits so long for the next one.
+const ACK_WAIT: Duration = Duration::from_secs(10);
+const PROGRESS_EVERY: Duration = Duration::from_secs(3);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const REDELIVER_FIRST: Duration = Duration::from_millis(200);
 const REDELIVER_LAST: Duration = Duration::from_secs(30);

@@ -14,6 +14,9 @@ pub mod requests;
 mod schema;
 mod store;
 
+#[cfg(test)]
+mod testing;
+
 pub use error::{BoxError, StorageError};
 pub use event_log::{AppendError, EventLog};
 pub use jobs::{Enqueued, JobError, Lease, LeaseLost, NewJob, Queue, QueueSettings};

@@ -69,3 +69,62 @@ pub async fn forget(tx: &Tx, age: Duration) -> Result<u64, StorageError> {
     let delete = tx.store().statement("DELETE FROM request WHERE create_time < $1", [oldest.into()]);
     Ok(tx.conn().execute_raw(delete).await?.rows_affected())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::future::join_all;
+
+    use super::*;
+    use crate::testing::TestStore;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_fifty_at_once_one_does_the_work() {
+        let test = Arc::new(TestStore::new().await);
+        let project = Uuid::now_v7();
+        let calls = (0..50).map(|_| {
+            let test = test.clone();
+            tokio::spawn(async move {
+                let tx = test.store.begin().await.expect("begun");
+                match begin(&tx, project, "CreateRun", "r-1", b"hash").await.expect("looked up") {
+                    Claim::New => {
+                        let made = Uuid::now_v7();
+                        record(&tx, project, "CreateRun", "r-1", b"hash", made).await.expect("recorded");
+                        tx.commit().await.expect("committed");
+                        (made, 1)
+                    }
+                    Claim::Same { result_id } => (result_id, 0),
+                    Claim::Reused { .. } => panic!("the payload is the same"),
+                }
+            })
+        });
+        let answers: Vec<(Uuid, u32)> = join_all(calls).await.into_iter().map(|call| call.expect("no panic")).collect();
+        assert_eq!(answers.iter().map(|(_, made)| made).sum::<u32>(), 1);
+        assert!(answers.iter().all(|(id, _)| *id == answers[0].0), "all get the first result");
+    }
+
+    #[tokio::test]
+    async fn ids_belong_to_a_project_and_a_method() {
+        let test = TestStore::new().await;
+        let (project, first) = (Uuid::now_v7(), Uuid::now_v7());
+        let tx = test.store.begin().await.expect("begun");
+        record(&tx, project, "CreateRun", "r-1", b"hash", first).await.expect("recorded");
+        let claim = begin(&tx, project, "CreateRun", "r-1", b"other").await.expect("looked up");
+        assert_eq!(claim, Claim::Reused { first_id: first });
+        assert_eq!(begin(&tx, project, "CreatePlan", "r-1", b"hash").await.expect("looked up"), Claim::New);
+        assert_eq!(begin(&tx, Uuid::now_v7(), "CreateRun", "r-1", b"hash").await.expect("looked up"), Claim::New);
+        let again = record(&tx, project, "CreateRun", "r-1", b"hash", Uuid::now_v7()).await.expect_err("a second record");
+        assert!(again.is_unique_violation());
+    }
+
+    #[tokio::test]
+    async fn old_requests_are_forgotten() {
+        let test = TestStore::new().await;
+        let tx = test.store.begin().await.expect("begun");
+        record(&tx, Uuid::now_v7(), "CreateRun", "r-1", b"hash", Uuid::now_v7()).await.expect("recorded");
+        assert_eq!(forget(&tx, Duration::from_secs(60)).await.expect("forgotten"), 0);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert_eq!(forget(&tx, Duration::from_micros(1)).await.expect("forgotten"), 1);
+    }
+}

@@ -268,3 +268,70 @@ async fn open_postgres(settings: &StoreSettings, schema: &str, connections: u32)
     options.set_schema_search_path(schema).set_application_name(format!("slipway-{schema}"));
     Database::connect(options).await.map_err(StorageError::Open)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::testing::{Migrator, TestStore};
+
+    #[tokio::test]
+    async fn migrations_go_up_and_down_and_up() {
+        let test = TestStore::new().await;
+        assert_eq!(test.store.pending::<Migrator>().await.expect("listed"), Vec::<String>::new());
+        test.store.migrate::<Migrator>().await.expect("again changes nothing");
+        test.store.rollback::<Migrator>(None).await.expect("taken back");
+        assert_eq!(test.store.pending::<Migrator>().await.expect("listed"), ["m00000001_shared_tables"]);
+        test.store.migrate::<Migrator>().await.expect("migrated");
+        assert_eq!(test.count("SELECT count(*) FROM job").await, 0);
+    }
+
+    #[tokio::test]
+    async fn hooks_run_after_a_commit_only() {
+        let test = TestStore::new().await;
+        let calls = Arc::new(AtomicU32::new(0));
+        for commit in [true, false] {
+            let mut tx = test.store.begin().await.expect("begun");
+            let calls = calls.clone();
+            tx.after_commit(move || calls.store(1 + calls.load(Ordering::SeqCst), Ordering::SeqCst));
+            if commit {
+                tx.commit().await.expect("committed");
+            }
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_transaction_leaves_nothing_and_blocks_nobody() {
+        let test = TestStore::new().await;
+        let insert = "INSERT INTO event_log (stream_id, first_sequence, last_sequence, payload) VALUES (x'00', 1, 1, x'')";
+        for _ in 0..3 {
+            let tx = test.store.begin().await.expect("begun");
+            tx.conn().execute_unprepared(insert).await.expect("inserted");
+        }
+        let tx = test.store.begin().await.expect("begun");
+        tx.conn().execute_unprepared(insert).await.expect("inserted: the others are gone");
+        tx.commit().await.expect("committed");
+        assert_eq!(test.count("SELECT count(*) FROM event_log").await, 1);
+    }
+
+    #[tokio::test]
+    async fn readers_cannot_write_and_see_what_is_committed() {
+        let test = TestStore::new().await;
+        assert!(test.store.read().execute_unprepared("DELETE FROM job").await.is_err());
+        let mode =
+            "SELECT (SELECT journal_mode FROM pragma_journal_mode) = 'wal' AND (SELECT foreign_keys FROM pragma_foreign_keys)";
+        assert_eq!(test.count(mode).await, 1);
+    }
+
+    #[tokio::test]
+    async fn settings_without_a_file_are_refused() {
+        for url in ["sqlite::memory:", "sqlite://", "mysql://x/y", "nonsense"] {
+            let settings = StoreSettings { url: url.to_owned(), durability: Durability::Power };
+            assert!(matches!(Store::open(&settings, "test").await, Err(StorageError::Settings(_))), "{url}");
+        }
+        let settings = StoreSettings { url: "sqlite:///nowhere/x.db".to_owned(), durability: Durability::Power };
+        assert!(matches!(Store::open(&settings, "a\"b").await, Err(StorageError::Settings(_))));
+    }
+}

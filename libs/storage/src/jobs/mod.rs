@@ -6,6 +6,9 @@
 mod table;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -252,6 +255,17 @@ impl Queue {
         // There is room: a slot is kept for every job handed over. After the end of `run` the lease runs out by itself.
         tx.after_commit(move || drop(hand_over.try_send(Started { lease, slot })));
         Ok(())
+    }
+
+    /// Takes a job out of the queue in the caller's transaction, unless a worker has it. False when one does: then nothing
+    /// changes. A job that is dead, or was never there, is nobody's either.
+    pub async fn withdraw(&self, tx: &Tx, key: &str) -> Result<bool, StorageError> {
+        table::withdraw(tx, self.inner.settings.kind, key).await
+    }
+
+    /// Takes a job away in the caller's transaction, even from a worker that has it, which finds its lease lost.
+    pub async fn discard(&self, tx: &Tx, key: &str) -> Result<(), StorageError> {
+        table::discard(tx, self.inner.settings.kind, key).await
     }
 
     /// Works until `shutdown`: takes jobs, keeps their leases alive, ends or re-queues them. Then it takes no more, cancels

@@ -124,6 +124,24 @@ pub(super) async fn delete(tx: &Tx, id: Uuid, token: i64) -> Result<bool, Storag
     Ok(done.rows_affected() > 0)
 }
 
+/// Deletes the job of that key unless it is leased; whether nobody has it now.
+pub(super) async fn withdraw(tx: &Tx, kind: &str, key: &str) -> Result<bool, StorageError> {
+    let delete = format!("DELETE FROM job WHERE kind = $1 AND job_key = $2 AND state <> {LEASED}");
+    let done = tx.conn().execute_raw(tx.store().statement(delete, [kind.into(), key.into()])).await?;
+    if done.rows_affected() > 0 {
+        return Ok(true);
+    }
+    let find = tx.store().statement("SELECT 1 FROM job WHERE kind = $1 AND job_key = $2", [kind.into(), key.into()]);
+    Ok(tx.conn().query_one_raw(find).await?.is_none())
+}
+
+/// Deletes the job of that key, whoever has it.
+pub(super) async fn discard(tx: &Tx, kind: &str, key: &str) -> Result<(), StorageError> {
+    let delete = "DELETE FROM job WHERE kind = $1 AND job_key = $2";
+    tx.conn().execute_raw(tx.store().statement(delete, [kind.into(), key.into()])).await?;
+    Ok(())
+}
+
 /// Queues the job for another attempt after `pause`.
 pub(super) async fn retry(store: &Store, id: Uuid, token: i64, pause: Duration, error: &str) -> Result<(), StorageError> {
     let sql = format!(

@@ -3,6 +3,9 @@
 //! At least once, in insertion order per entity. Between handing over and marking, a crash repeats events; consumers are
 //! idempotent by event id.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
