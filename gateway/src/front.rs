@@ -1,0 +1,168 @@
+//! [`Front`]: the way of a call through the gateway. One lookup finds the method's policy and the service behind it; then
+//! who calls, whether they may, how often, until when; then bytes pass through unread.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::poll_fn;
+use std::time::Instant;
+
+use http::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response};
+use slipway_rpc::{Channel, Ctx, Fault, Reason};
+use slipway_telemetry::{Metrics, metrics};
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::Service as _;
+use tracing::Span;
+use uuid::Uuid;
+
+use crate::answer::{Answer, InFlight, unreachable};
+use crate::auth::{Authenticator, authorise};
+use crate::limit::Limits;
+use crate::policy::{Policies, Policy, split, upstream};
+use crate::settings::Settings;
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Headers that only Slipway itself may set.
+const OURS: &str = "x-slipway-";
+/// Reflection and health: for everyone who can reach the port, answered here.
+const OPEN: &str = "/grpc.";
+/// A client's request id is kept when it is not longer.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Everything a call needs, made once.
+pub(crate) struct Front {
+    routes: HashMap<String, Route>,
+    open: Routes,
+    authenticator: Authenticator,
+    limits: Limits,
+    metrics: Metrics,
+    unknown: metrics::Rpc,
+    in_flight: TaskTracker,
+}
+
+/// One public method.
+struct Route {
+    policy: Policy,
+    channel: Channel,
+    calls: metrics::Rpc,
+}
+
+impl Front {
+    pub(crate) fn new(
+        settings: &Settings,
+        policies: &Policies,
+        upstreams: &BTreeMap<String, Channel>,
+        metrics: Metrics,
+        open: Routes,
+    ) -> Front {
+        let routes = policies.iter().filter(|(_, policy)| policy.public).filter_map(|(path, policy)| {
+            let (service, method) = split(path);
+            let channel = upstreams.get(upstream(service))?.clone();
+            Some((path.to_owned(), Route { policy: *policy, channel, calls: metrics.rpc(service, method) }))
+        });
+        Front {
+            routes: routes.collect(),
+            open,
+            authenticator: Authenticator::new(settings),
+            limits: Limits::new(settings),
+            unknown: metrics.rpc("unknown", "unknown"),
+            metrics,
+            in_flight: TaskTracker::new(),
+        }
+    }
+
+    /// The calls under way.
+    pub(crate) fn in_flight(&self) -> &TaskTracker {
+        &self.in_flight
+    }
+
+    /// Answers one gRPC call.
+    pub(crate) async fn call(&self, request: Request<Body>) -> Response<Answer> {
+        let Some(route) = self.routes.get(request.uri().path()) else { return self.elsewhere(request).await };
+        let (id, span) = begin(&request);
+        let call = InFlight { call: route.calls.start(), span: span.clone(), _token: self.in_flight.token() };
+        let mut response = match self.admit(route, &id, request.headers()) {
+            Ok(ctx) => forward(route, ctx, request, &span).await,
+            Err(fault) => Err(fault),
+        }
+        .unwrap_or_else(|fault| span.in_scope(|| Status::from(fault).into_http()));
+        response.headers_mut().insert(REQUEST_ID, id);
+        Answer::of(response, call)
+    }
+
+    /// The questions of the front door, in order; the answer to all of them is the call's context.
+    fn admit(&self, route: &Route, id: &HeaderValue, headers: &HeaderMap) -> Result<Ctx, Fault> {
+        let identity = self.authenticator.authenticate(headers)?;
+        authorise(&identity, route.policy.scope)?;
+        self.limits
+            .take(identity.caller.user, route.policy.class)
+            .inspect_err(|_| self.metrics.rate_limited(route.policy.class.name()))?;
+        let brought = text(headers, &GRPC_TIMEOUT).and_then(slipway_rpc::parse_timeout);
+        let deadline = brought.or(route.policy.deadline).and_then(|d| Instant::now().checked_add(d));
+        let id = id.to_str().unwrap_or_default().to_owned();
+        let traceparent = text(headers, &TRACEPARENT).unwrap_or_default().to_owned();
+        Ok(Ctx::new(identity.caller, identity.project, id, deadline, traceparent))
+    }
+
+    /// Reflection, health, and what nobody serves. Internal methods are as unknown as those that do not exist.
+    async fn elsewhere(&self, request: Request<Body>) -> Response<Answer> {
+        if request.uri().path().starts_with(OPEN) {
+            let answer = self.open.clone().call(request).await;
+            return answer.unwrap_or_else(|never| match never {}).map(Answer::plain);
+        }
+        let fault = Fault::new(Reason::MethodUnknown, format!("no public method is called {}", request.uri().path()));
+        let status = Status::from(fault);
+        self.unknown.start().finish(status.code() as i32);
+        status.into_http::<Body>().map(Answer::plain)
+    }
+}
+
+/// The id and the span of a call.
+fn begin(request: &Request<Body>) -> (HeaderValue, Span) {
+    let id = match request.headers().get(REQUEST_ID) {
+        Some(id) if id.len() <= MAX_REQUEST_ID && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic) => id.clone(),
+        _ => HeaderValue::from_maybe_shared(Uuid::now_v7().to_string()).unwrap_or_else(|_| HeaderValue::from_static("none")),
+    };
+    let span = tracing::info_span!(
+        "call",
+        otel.kind = "server",
+        method = request.uri().path().trim_start_matches('/'),
+        request_id = id.to_str().unwrap_or_default(),
+        rpc.grpc.status_code = tracing::field::Empty,
+    );
+    if let Some(parent) = text(request.headers(), &TRACEPARENT).filter(|_| !span.is_disabled()) {
+        slipway_rpc::join_trace(&span, parent);
+    }
+    (id, span)
+}
+
+/// Hands the call on. Dropping the future, or the body that it gives, cancels the call upstream.
+async fn forward(route: &Route, ctx: Ctx, mut request: Request<Body>, span: &Span) -> Result<Response<Body>, Fault> {
+    strip(request.headers_mut());
+    request.extensions_mut().insert(ctx);
+    let mut channel = route.channel.clone();
+    poll_fn(|cx| channel.poll_ready(cx)).await.map_err(unreachable)?;
+    let answer = span.in_scope(|| channel.call(request));
+    answer.await.map_err(unreachable)
+}
+
+/// Takes away what a client may not tell the services, or what is none of their business.
+fn strip(headers: &mut HeaderMap) {
+    headers.remove(AUTHORIZATION);
+    headers.remove(COOKIE);
+    headers.remove(GRPC_TIMEOUT);
+    if headers.keys().any(|name| name.as_str().starts_with(OURS)) {
+        let forged: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(OURS)).cloned().collect();
+        for name in forged {
+            headers.remove(name);
+        }
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
