@@ -117,6 +117,7 @@ async fn create_event_log(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
 }
 
 #[derive(DeriveIden)]
+#[allow(clippy::enum_variant_names, reason = "the variants are the columns")]
 enum Request {
     Table,
     ProjectId,
@@ -141,6 +142,7 @@ enum Outbox {
 }
 
 #[derive(DeriveIden)]
+#[allow(clippy::enum_variant_names, reason = "the variants are the columns")]
 enum Job {
     Table,
     Id,

@@ -111,7 +111,8 @@ impl Store {
         &self.inner.read
     }
 
-    /// Starts a write transaction. On SQLite there is one at a time, so that it never fails half-way for another's sake.
+    /// Starts a write transaction. On SQLite there is one at a time, so that it never fails half-way for another's sake;
+    /// whoever holds one must not wait for a second one, nor for anything slow.
     pub async fn begin(&self) -> Result<Tx, StorageError> {
         let sqlite_transaction_mode = (self.inner.backend == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate);
         let options = TransactionOptions { sqlite_transaction_mode, ..Default::default() };
@@ -305,20 +306,24 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_transaction_leaves_nothing_and_blocks_nobody() {
         let test = TestStore::new().await;
-        let insert = "INSERT INTO event_log (stream_id, first_sequence, last_sequence, payload) VALUES (x'00', 1, 1, x'')";
+        let sql = "INSERT INTO event_log (stream_id, first_sequence, last_sequence, payload) VALUES ($1, 1, 1, $2)";
+        let insert = test.store.statement(sql, [Uuid::nil().into(), Vec::<u8>::new().into()]);
         for _ in 0..3 {
             let tx = test.store.begin().await.expect("begun");
-            tx.conn().execute_unprepared(insert).await.expect("inserted");
+            tx.conn().execute_raw(insert.clone()).await.expect("inserted");
         }
         let tx = test.store.begin().await.expect("begun");
-        tx.conn().execute_unprepared(insert).await.expect("inserted: the others are gone");
+        tx.conn().execute_raw(insert).await.expect("inserted: the others are gone");
         tx.commit().await.expect("committed");
         assert_eq!(test.count("SELECT count(*) FROM event_log").await, 1);
     }
 
     #[tokio::test]
-    async fn readers_cannot_write_and_see_what_is_committed() {
+    async fn readers_cannot_write() {
         let test = TestStore::new().await;
+        if !test.is_sqlite() {
+            return;
+        }
         assert!(test.store.read().execute_unprepared("DELETE FROM job").await.is_err());
         let mode =
             "SELECT (SELECT journal_mode FROM pragma_journal_mode) = 'wal' AND (SELECT foreign_keys FROM pragma_foreign_keys)";

@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbBackend};
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use crate::{Durability, Store, StoreSettings, shared_migrations};
 
@@ -20,22 +21,35 @@ impl MigratorTrait for Migrator {
     }
 }
 
+/// Names a PostgreSQL database to run these tests on instead of SQLite; each takes a schema of its own.
+const POSTGRES: &str = "SLIPWAY_TEST_POSTGRES";
+
 pub(crate) struct TestStore {
     pub(crate) store: Store,
-    dir: TempDir,
+    settings: StoreSettings,
+    schema: String,
+    _dir: TempDir,
 }
 
 impl TestStore {
     pub(crate) async fn new() -> TestStore {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = open(&dir).await;
+        let file = || format!("sqlite://{}/new/store.db", dir.path().display());
+        let url = std::env::var(POSTGRES).unwrap_or_else(|_| file());
+        let settings = StoreSettings { url, durability: Durability::Process };
+        let schema = format!("test_{}", Uuid::now_v7().simple());
+        let store = Store::open(&settings, &schema).await.expect("opened");
         store.migrate::<Migrator>().await.expect("migrated");
-        TestStore { store, dir }
+        TestStore { store, settings, schema, _dir: dir }
     }
 
-    /// Another process on the same file, as far as this crate can tell.
+    /// Another process on the same database, as far as this crate can tell.
     pub(crate) async fn another(&self) -> Store {
-        open(&self.dir).await
+        Store::open(&self.settings, &self.schema).await.expect("opened")
+    }
+
+    pub(crate) fn is_sqlite(&self) -> bool {
+        self.store.backend() == DbBackend::Sqlite
     }
 
     /// The number that a query gives.
@@ -43,11 +57,6 @@ impl TestStore {
         let row = self.store.read().query_one_raw(self.store.statement(sql, [])).await.expect("a query").expect("a row");
         row.try_get_by_index(0).expect("a number")
     }
-}
-
-async fn open(dir: &TempDir) -> Store {
-    let url = format!("sqlite://{}/new/store.db", dir.path().display());
-    Store::open(&StoreSettings { url, durability: Durability::Process }, "test").await.expect("opened")
 }
 
 /// Waits for what has to happen, and fails when it does not.

@@ -21,7 +21,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Lease, StorageError, Store, Tx};
+use crate::{JobError, Lease, StorageError, Store, Tx};
 
 /// Batches that may wait for the writer; callers wait when there are more.
 const WAITING: usize = 4096;
@@ -43,6 +43,15 @@ pub enum AppendError {
     /// The database failed; nothing was appended.
     #[error("the events cannot be stored")]
     Storage(#[from] StorageError),
+}
+
+impl From<AppendError> for JobError {
+    fn from(error: AppendError) -> JobError {
+        match error {
+            AppendError::LeaseLost => JobError::LeaseLost,
+            other => JobError::Retry(Box::new(other)),
+        }
+    }
 }
 
 /// The event logs of one store; cheap to clone.
@@ -80,15 +89,15 @@ impl EventLog {
         }
         let mut payload = Vec::new();
         codec::encode(events, &mut payload);
+        // The select finds writers before us, the constraint those beside us (on PostgreSQL).
         let last = first_sequence + events.len() as u64 - 1;
         let sql = "INSERT INTO event_log (stream_id, first_sequence, last_sequence, payload) \
                    SELECT $1, $2, $3, $4 WHERE COALESCE((SELECT last_sequence FROM event_log \
-                   WHERE stream_id = $1 ORDER BY first_sequence DESC LIMIT 1), 0) = $2 - 1";
+                   WHERE stream_id = $1 ORDER BY first_sequence DESC LIMIT 1), 0) = $2 - 1 ON CONFLICT DO NOTHING";
         let values = [stream.into(), (first_sequence as i64).into(), (last as i64).into(), payload.into()];
         match tx.conn().execute_raw(tx.store().statement(sql, values)).await.map_err(StorageError::from) {
             Ok(done) if done.rows_affected() == 1 => {}
             Ok(_) => return Err(AppendError::Conflict),
-            Err(error) if error.is_unique_violation() => return Err(AppendError::Conflict),
             Err(error) => return Err(error.into()),
         }
         let (store, events) = (self.inner.store.clone(), events.to_vec());
@@ -121,7 +130,8 @@ impl EventLog {
         }
     }
 
-    /// Commits what [`EventLog::append_soon`] is given, until `shutdown`; what was taken by then is still committed.
+    /// Commits what [`EventLog::append_soon`] is given, until `shutdown`; what was taken by then is still committed. To be
+    /// shut down after those that append.
     pub async fn run(&self, shutdown: CancellationToken) {
         let received = self.inner.received.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         match received {

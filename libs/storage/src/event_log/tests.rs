@@ -225,3 +225,47 @@ async fn a_lost_lease_appends_nothing() {
     within(worker).await.expect("no panic");
     within(writer).await.expect("no panic");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_never_share_a_sequence() {
+    let test = TestStore::new().await;
+    let stream = Uuid::now_v7();
+    let mut writers = Vec::new();
+    for store in [test.store.clone(), test.another().await] {
+        let log = EventLog::new(store.clone());
+        let (shutdown, running) = run(&log);
+        let writing = tokio::spawn(async move {
+            let mut written = 0;
+            for attempt in 0..1000 {
+                let next = log.bounds(stream).await.expect("read").map_or(1, |(_, latest)| latest + 1);
+                let appended = if attempt % 2 == 0 {
+                    log.append_soon(stream, next, events([next]), None).await
+                } else {
+                    let mut tx = store.begin().await.expect("begun");
+                    let appended = log.append(&mut tx, stream, next, &events([next])).await;
+                    tx.commit().await.expect("a conflict leaves the transaction usable");
+                    appended
+                };
+                match appended {
+                    Ok(()) => written += 1,
+                    Err(AppendError::Conflict) => {}
+                    Err(error) => panic!("{error}"),
+                }
+                if written == 100 {
+                    break;
+                }
+            }
+            shutdown.cancel();
+            running.await.expect("no panic");
+            written
+        });
+        writers.push(writing);
+    }
+    let mut written = 0;
+    for writer in writers {
+        written += within(writer).await.expect("no panic");
+    }
+    let log = EventLog::new(test.store.clone());
+    assert_eq!(log.bounds(stream).await.expect("read"), Some((1, written)));
+    follow_to(&log, stream, 0, written).await;
+}

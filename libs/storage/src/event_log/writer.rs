@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sea_orm::{ConnectionTrait, DbBackend, Value};
+use sea_orm::{ConnectionTrait, Value};
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -141,7 +141,8 @@ fn take_runs(group: &mut Vec<Batch>) -> Vec<Run> {
     runs
 }
 
-/// Inserts the runs that begin where their logs end; returns the streams of those.
+/// Inserts the runs that begin where their logs end; returns the streams of those. The select finds writers before us,
+/// the constraint those beside us (on PostgreSQL).
 async fn insert(tx: &Tx, runs: &[Run]) -> Result<HashSet<Uuid>, StorageError> {
     let mut sql = "WITH batch (stream_id, first_sequence, last_sequence, payload) AS (VALUES ".to_owned();
     let mut values: Vec<Value> = Vec::with_capacity(runs.len() * 4);
@@ -157,12 +158,7 @@ async fn insert(tx: &Tx, runs: &[Run]) -> Result<HashSet<Uuid>, StorageError> {
     sql += ") INSERT INTO event_log (stream_id, first_sequence, last_sequence, payload) \
             SELECT stream_id, first_sequence, last_sequence, payload FROM batch WHERE COALESCE((SELECT stored.last_sequence \
             FROM event_log stored WHERE stored.stream_id = batch.stream_id ORDER BY stored.first_sequence DESC LIMIT 1), 0) \
-            = batch.first_sequence - 1";
-    if tx.store().backend() == DbBackend::Postgres {
-        // Two replicas may append the same sequence at once; the second one's is passed over.
-        sql += " ON CONFLICT DO NOTHING";
-    }
-    sql += " RETURNING stream_id";
+            = batch.first_sequence - 1 ON CONFLICT DO NOTHING RETURNING stream_id";
     let rows = tx.conn().query_all_raw(tx.store().statement(sql, values)).await?;
     rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
 }
