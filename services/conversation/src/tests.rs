@@ -1,1 +1,8 @@
 //! Tests of the whole service against its neighbours as fakes.
+
+mod conversations;
+mod fakes;
+mod messages;
+mod plans;
+mod resume;
+mod suite;
