@@ -7,12 +7,12 @@ use std::sync::{Arc, OnceLock};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::RoutesBuilder;
+use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
@@ -126,11 +126,12 @@ impl Running {
                 health.set_service_status(name, ServingStatus::NotServing).await;
             }
         };
+        // The builder's own `tcp_nodelay` says nothing to sockets that come from outside.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         tonic::transport::Server::builder()
-            .tcp_nodelay(true)
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(8 << 20)
-            .serve_with_incoming_shutdown(self.door.clone(), TcpListenerStream::new(listener), drained)
+            .serve_with_incoming_shutdown(self.door.clone(), incoming, drained)
             .await
             .map_err(|e| BuildError::of("the server failed", e))
     }
