@@ -1,0 +1,309 @@
+//! Between the API's messages and the model: every limit of a field is checked here.
+
+use prost::Message;
+use slipway_proto::filestore as pb;
+use slipway_rpc::{Check, Fault, timestamp};
+use uuid::Uuid;
+
+use crate::archive::Format;
+use crate::error::Error;
+use crate::model::{
+    Change, DiffLine, FileDiff, FileEntry, FileStatus, Glob, Hunk, LineKind, LineMatcher, Revision, RevisionKind, Workspace,
+    check_path,
+};
+use crate::service::{Commit, DiffRequest, Import, Page, PageRequest, Restore, Search, Searched};
+use crate::store::RequestKey;
+
+const MAX_NAME: usize = 200;
+const MAX_MESSAGE: usize = 2_000;
+const MAX_REQUEST_ID: usize = 100;
+const MAX_GLOB: usize = 500;
+const MAX_PATTERN: usize = 1_000;
+const MAX_CONTENT: usize = 3 << 20;
+const MAX_CHANGES: usize = 1_000;
+const MAX_CONTEXT: u32 = 100;
+/// The most bytes of one message of an upload.
+pub(crate) const MAX_CHUNK: usize = 1 << 20;
+
+/// The name of the request, and the hash of everything else in it.
+fn request_key(check: &mut Check, method: &'static str, request_id: &mut String, rest: impl FnOnce() -> Vec<u8>) -> RequestKey {
+    let id = check.text("request_id", &std::mem::take(request_id), 0, MAX_REQUEST_ID);
+    let payload_hash = if id.is_empty() { [0; 32] } else { *blake3::hash(&rest()).as_bytes() };
+    RequestKey { method, id, payload_hash }
+}
+
+/// A required path: absent is a field violation, unsafe is PATH_INVALID.
+fn required_path(check: &mut Check, field: &str, path: String) -> Result<String, Error> {
+    check.ensure(!path.is_empty(), field, "is required");
+    if !path.is_empty() {
+        check_path(&path)?;
+    }
+    Ok(path)
+}
+
+fn page_request(check: &mut Check, size: u32, default: u32, max: u32, token: String) -> PageRequest {
+    let size = check.page_size("page_size", size, default, max);
+    PageRequest { size: usize::try_from(size).unwrap_or(usize::MAX), token }
+}
+
+fn format(check: &mut Check, field: &str, number: i32) -> Format {
+    match pb::ArchiveFormat::try_from(number) {
+        Ok(pb::ArchiveFormat::TarGz) => return Format::TarGz,
+        Ok(pb::ArchiveFormat::Zip) => return Format::Zip,
+        Ok(pb::ArchiveFormat::Unspecified) => check.fail(field, "is required"),
+        Err(_) => check.fail(field, "is not a known archive format"),
+    }
+    Format::TarGz
+}
+
+/// One id of a request and nothing else.
+pub(crate) fn workspace_id(id: &str) -> Result<Uuid, Fault> {
+    let mut check = Check::new();
+    let id = check.uuid("workspace_id", id);
+    check.finish().map(|()| id)
+}
+
+/// A workspace, and a revision of it or its head.
+pub(crate) fn revision_ref(workspace_id: &str, revision_id: &str) -> Result<(Uuid, Option<Uuid>), Fault> {
+    let mut check = Check::new();
+    let ids = (check.uuid("workspace_id", workspace_id), check.optional_uuid("revision_id", revision_id));
+    check.finish().map(|()| ids)
+}
+
+pub(crate) fn create_workspace(mut request: pb::CreateWorkspaceRequest) -> Result<(String, RequestKey), Fault> {
+    let mut check = Check::new();
+    let name = check.text("name", &request.name, 1, MAX_NAME);
+    let mut id = std::mem::take(&mut request.request_id);
+    let key = request_key(&mut check, "CreateWorkspace", &mut id, || request.encode_to_vec());
+    check.finish().map(|()| (name, key))
+}
+
+pub(crate) fn list_workspaces(request: pb::ListWorkspacesRequest) -> Result<PageRequest, Fault> {
+    let mut check = Check::new();
+    let page = page_request(&mut check, request.page_size, 50, 1_000, request.page_token);
+    check.finish().map(|()| page)
+}
+
+pub(crate) fn list_revisions(request: pb::ListRevisionsRequest) -> Result<(Uuid, PageRequest), Fault> {
+    let mut check = Check::new();
+    let workspace = check.uuid("workspace_id", &request.workspace_id);
+    let page = page_request(&mut check, request.page_size, 50, 1_000, request.page_token);
+    check.finish().map(|()| (workspace, page))
+}
+
+pub(crate) fn import(mut header: pb::ImportArchiveHeader) -> Result<Import, Fault> {
+    let mut check = Check::new();
+    let workspace_id = check.uuid("header.workspace_id", &header.workspace_id);
+    let format = format(&mut check, "header.format", header.format);
+    let base = check.optional_uuid("header.base_revision_id", &header.base_revision_id);
+    let message = check.text("header.message", &header.message, 0, MAX_MESSAGE);
+    let message = if message.is_empty() { "import".to_owned() } else { message };
+    let mut id = std::mem::take(&mut header.request_id);
+    let key = request_key(&mut check, "ImportArchive", &mut id, || header.encode_to_vec());
+    check.finish().map(|()| Import { workspace_id, format, base, message, key })
+}
+
+/// A violation of how an upload is made up.
+pub(crate) fn bad_upload(field: &str, description: &str) -> Fault {
+    let mut check = Check::new();
+    check.fail(field, description);
+    check.finish().err().unwrap_or_else(|| Fault::internal("a violation is an error"))
+}
+
+pub(crate) fn export(request: &pb::ExportArchiveRequest) -> Result<(Uuid, Option<Uuid>, Format), Fault> {
+    let mut check = Check::new();
+    let workspace = check.uuid("workspace_id", &request.workspace_id);
+    let revision = check.optional_uuid("revision_id", &request.revision_id);
+    let format = format(&mut check, "format", request.format);
+    check.finish().map(|()| (workspace, revision, format))
+}
+
+pub(crate) fn list_files(request: pb::ListFilesRequest) -> Result<(Uuid, Option<Uuid>, String, PageRequest), Fault> {
+    let mut check = Check::new();
+    let workspace = check.uuid("workspace_id", &request.workspace_id);
+    let revision = check.optional_uuid("revision_id", &request.revision_id);
+    let glob = check.text("glob", &request.glob, 0, MAX_GLOB);
+    let page = page_request(&mut check, request.page_size, 1_000, 5_000, request.page_token);
+    check.finish().map(|()| (workspace, revision, glob, page))
+}
+
+pub(crate) fn read_file(request: pb::ReadFileRequest) -> Result<(Uuid, Option<Uuid>, String), Fault> {
+    let mut check = Check::new();
+    let workspace = check.uuid("workspace_id", &request.workspace_id);
+    let revision = check.optional_uuid("revision_id", &request.revision_id);
+    let path = required_path(&mut check, "path", request.path);
+    check.finish()?;
+    Ok((workspace, revision, path?))
+}
+
+pub(crate) fn search(request: &pb::SearchFilesRequest) -> Result<Search, Fault> {
+    let mut check = Check::new();
+    let workspace_id = check.uuid("workspace_id", &request.workspace_id);
+    let revision_id = check.optional_uuid("revision_id", &request.revision_id);
+    let count = request.pattern.chars().count();
+    // Not as text: blanks and control characters may be what is looked for.
+    check.ensure(count > 0, "pattern", "is required");
+    check.ensure(count <= MAX_PATTERN, "pattern", format!("is longer than {MAX_PATTERN} characters"));
+    check.ensure(!request.pattern.contains('\0'), "pattern", "holds the control character U+0000");
+    let glob = check.text("glob", &request.glob, 0, MAX_GLOB);
+    let limit = check.page_size("limit", request.limit, 100, 1_000);
+    check.finish()?;
+    let matcher = LineMatcher::new(&request.pattern, request.regex, request.ignore_case).map_err(Error::from)?;
+    let glob = Glob::new(&glob).map_err(Error::from)?;
+    Ok(Search { workspace_id, revision_id, matcher, glob, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
+}
+
+pub(crate) fn commit(mut request: pb::CommitRevisionRequest) -> Result<Commit, Fault> {
+    let mut check = Check::new();
+    let workspace_id = check.uuid("workspace_id", &request.workspace_id);
+    let base = check.optional_uuid("base_revision_id", &request.base_revision_id);
+    let plan_id = check.optional_uuid("plan_id", &request.plan_id);
+    let message = check.text("message", &request.message, 0, MAX_MESSAGE);
+    let mut id = std::mem::take(&mut request.request_id);
+    let key = request_key(&mut check, "CommitRevision", &mut id, || request.encode_to_vec());
+    let count = request.changes.len();
+    check.ensure(count > 0, "changes", "is required");
+    check.ensure(count <= MAX_CHANGES, "changes", format!("has more than {MAX_CHANGES} elements"));
+    let decoded: Vec<_> =
+        request.changes.into_iter().take(MAX_CHANGES).enumerate().map(|(n, c)| change(&mut check, n, c.change)).collect();
+    check.finish()?;
+    let changes = decoded.into_iter().flatten().collect::<Result<_, _>>()?;
+    Ok(Commit { workspace_id, base, changes, message, plan_id, key })
+}
+
+fn change(check: &mut Check, n: usize, change: Option<pb::file_change::Change>) -> Option<Result<Change, Error>> {
+    use pb::file_change::Change as C;
+    match change {
+        None => {
+            check.fail(&format!("changes[{n}]"), "says neither write nor delete nor rename");
+            None
+        }
+        Some(C::Write(pb::WriteFile { path, content, executable })) => {
+            check.ensure(content.len() <= MAX_CONTENT, &format!("changes[{n}].write.content"), "is larger than 3 MiB");
+            let path = required_path(check, &format!("changes[{n}].write.path"), path);
+            Some(path.map(|path| Change::Write { path, content, executable }))
+        }
+        Some(C::Delete(pb::DeleteFile { path })) => {
+            let path = required_path(check, &format!("changes[{n}].delete.path"), path);
+            Some(path.map(|path| Change::Delete { path }))
+        }
+        Some(C::Rename(pb::RenameFile { path, new_path })) => {
+            let path = required_path(check, &format!("changes[{n}].rename.path"), path);
+            let new_path = required_path(check, &format!("changes[{n}].rename.new_path"), new_path);
+            Some(path.and_then(|path| Ok(Change::Rename { path, new_path: new_path? })))
+        }
+    }
+}
+
+pub(crate) fn diff(request: pb::DiffRevisionsRequest) -> Result<DiffRequest, Fault> {
+    let mut check = Check::new();
+    let workspace_id = check.uuid("workspace_id", &request.workspace_id);
+    let from = check.uuid("from_revision_id", &request.from_revision_id);
+    let to = check.optional_uuid("to_revision_id", &request.to_revision_id);
+    let context = request.context_lines.unwrap_or(3);
+    check.ensure(context <= MAX_CONTEXT, "context_lines", format!("is over {MAX_CONTEXT}"));
+    let page = page_request(&mut check, request.page_size, 100, 1_000, request.page_token);
+    let context = usize::try_from(context).unwrap_or_default();
+    check.finish().map(|()| DiffRequest { workspace_id, from, to, context, page })
+}
+
+pub(crate) fn restore(mut request: pb::RestoreRevisionRequest) -> Result<Restore, Fault> {
+    let mut check = Check::new();
+    let workspace_id = check.uuid("workspace_id", &request.workspace_id);
+    let revision_id = check.uuid("revision_id", &request.revision_id);
+    let base = check.optional_uuid("base_revision_id", &request.base_revision_id);
+    let message = check.text("message", &request.message, 0, MAX_MESSAGE);
+    let mut id = std::mem::take(&mut request.request_id);
+    let key = request_key(&mut check, "RestoreRevision", &mut id, || request.encode_to_vec());
+    check.finish().map(|()| Restore { workspace_id, revision_id, base, message, key })
+}
+
+fn text(id: Option<Uuid>) -> String {
+    id.map(|id| id.to_string()).unwrap_or_default()
+}
+
+pub(crate) fn workspace(workspace: Workspace) -> pb::Workspace {
+    pb::Workspace {
+        id: workspace.id.to_string(),
+        project_id: workspace.project_id.to_string(),
+        name: workspace.name,
+        head_revision_id: text(workspace.head.map(|head| head.revision_id)),
+        head_number: workspace.head.map_or(0, |head| head.number),
+        create_time: Some(timestamp(workspace.create_time)),
+        update_time: Some(timestamp(workspace.update_time)),
+    }
+}
+
+pub(crate) fn revision(revision: Revision) -> pb::Revision {
+    let kind = match revision.kind {
+        RevisionKind::Import => pb::RevisionKind::Import,
+        RevisionKind::Commit => pb::RevisionKind::Commit,
+        RevisionKind::Restore => pb::RevisionKind::Restore,
+    };
+    pb::Revision {
+        id: revision.id.to_string(),
+        workspace_id: revision.workspace_id.to_string(),
+        number: revision.number,
+        parent_id: text(revision.parent_id),
+        kind: kind.into(),
+        message: revision.message,
+        author_id: revision.author_id.to_string(),
+        hash: revision.hash.to_hex().to_string(),
+        file_count: revision.file_count,
+        total_bytes: revision.total_bytes,
+        restored_from_id: text(revision.restored_from_id),
+        plan_id: text(revision.plan_id),
+        create_time: Some(timestamp(revision.create_time)),
+    }
+}
+
+pub(crate) fn file_entry(entry: FileEntry) -> pb::FileEntry {
+    pb::FileEntry { path: entry.path, size: entry.size, hash: entry.hash.to_hex().to_string(), executable: entry.executable }
+}
+
+pub(crate) fn files((revision, page): (Option<Uuid>, Page<FileEntry>)) -> pb::ListFilesResponse {
+    let files = page.items.into_iter().map(file_entry).collect();
+    pb::ListFilesResponse { files, revision_id: text(revision), next_page_token: page.next }
+}
+
+pub(crate) fn searched(found: Searched) -> pb::SearchFilesResponse {
+    let file_match = |(path, line): (String, crate::model::LineMatch)| pb::FileMatch { path, line: line.line, text: line.text };
+    let matches = found.matches.into_iter().map(file_match).collect();
+    pb::SearchFilesResponse { matches, truncated: found.truncated, revision_id: text(found.revision_id) }
+}
+
+pub(crate) fn file_diff(diff: FileDiff) -> pb::FileDiff {
+    let status = match diff.status {
+        FileStatus::Added => pb::FileStatus::Added,
+        FileStatus::Modified => pb::FileStatus::Modified,
+        FileStatus::Deleted => pb::FileStatus::Deleted,
+    };
+    pb::FileDiff {
+        path: diff.path,
+        status: status.into(),
+        unified: diff.unified,
+        hunks: diff.hunks.into_iter().map(hunk).collect(),
+        binary: diff.binary,
+        additions: diff.additions,
+        deletions: diff.deletions,
+    }
+}
+
+fn hunk(hunk: Hunk) -> pb::Hunk {
+    pb::Hunk {
+        old_start: hunk.old_start,
+        old_lines: hunk.old_lines,
+        new_start: hunk.new_start,
+        new_lines: hunk.new_lines,
+        lines: hunk.lines.into_iter().map(diff_line).collect(),
+    }
+}
+
+fn diff_line(line: DiffLine) -> pb::DiffLine {
+    let kind = match line.kind {
+        LineKind::Context => pb::DiffLineKind::Context,
+        LineKind::Added => pb::DiffLineKind::Added,
+        LineKind::Removed => pb::DiffLineKind::Removed,
+    };
+    pb::DiffLine { kind: kind.into(), text: line.text, no_newline: line.no_newline }
+}

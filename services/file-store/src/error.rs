@@ -1,0 +1,105 @@
+//! What can go wrong in the file store, and which stable reason each error has.
+
+use slipway_rpc::{Fault, Reason, Violation};
+use slipway_storage::StorageError;
+use uuid::Uuid;
+
+use crate::archive::{ArchiveError, MAX_ARCHIVE_BYTES};
+use crate::blobs::BlobError;
+use crate::model::{ChangeError, Head, ManifestError, PathError, PatternError};
+
+/// An error of a use case.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("there is no such workspace")]
+    WorkspaceNotFound,
+    #[error("the workspace has no such revision")]
+    RevisionNotFound,
+    #[error("the workspace has no revision yet")]
+    WorkspaceEmpty,
+    #[error("the revision has no such file")]
+    FileNotFound { path: String },
+    #[error(transparent)]
+    Path(#[from] PathError),
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error("the archive is larger than {MAX_ARCHIVE_BYTES} bytes")]
+    UploadTooLarge,
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    #[error("the base is not the head of the workspace")]
+    Stale { head: Option<Head> },
+    #[error("the request id was used for another payload")]
+    RequestIdReused { first_id: Uuid },
+    #[error("the page token was not made by this call with these arguments")]
+    PageTokenInvalid,
+    #[error("the table of workspaces failed")]
+    Store(#[from] StorageError),
+    #[error("the blob store failed")]
+    Blob(#[from] BlobError),
+    #[error("a stored value cannot be read: {0}")]
+    Corrupt(&'static str),
+    #[error("a file of ours failed")]
+    Io(#[from] std::io::Error),
+    #[error("a worker thread died")]
+    Worker(#[from] tokio::task::JoinError),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::WorkspaceNotFound => Self::new(Reason::WorkspaceNotFound, message),
+            Error::RevisionNotFound | Error::WorkspaceEmpty => Self::new(Reason::RevisionNotFound, message),
+            Error::FileNotFound { path } => Self::new(Reason::FileNotFound, message).with("path", path),
+            Error::Path(e) => Self::new(Reason::PathInvalid, message).with("path", e.path),
+            Error::Pattern(_) => Self::new(Reason::PatternInvalid, message),
+            Error::Archive(e) => refuse_archive(e, message),
+            Error::UploadTooLarge => Self::new(Reason::ArchiveTooLarge, message).with("limit_bytes", MAX_ARCHIVE_BYTES),
+            Error::Change(e) => refuse_change(&e, message),
+            Error::Stale { head: None } => {
+                Self::new(Reason::BaseRevisionStale, "the workspace has no revision yet; send no base revision")
+                    .with("head_revision_id", "")
+                    .with("head_number", 0)
+            }
+            Error::Stale { head: Some(head) } => {
+                let message = format!("the workspace is at revision {}; read it and try again", head.number);
+                Self::new(Reason::BaseRevisionStale, message)
+                    .with("head_revision_id", head.revision_id)
+                    .with("head_number", head.number)
+            }
+            Error::RequestIdReused { first_id } => Self::new(Reason::RequestIdReused, message).with("first_id", first_id),
+            Error::PageTokenInvalid => Self::new(Reason::PageTokenInvalid, message),
+            Error::Store(_) | Error::Blob(_) | Error::Corrupt(_) | Error::Io(_) | Error::Worker(_) => Self::internal(error),
+        }
+    }
+}
+
+fn refuse_archive(error: ArchiveError, message: String) -> Fault {
+    match error {
+        ArchiveError::Entry { entry, .. } => Fault::new(Reason::ArchiveInvalid, message).with("entry", entry),
+        ArchiveError::Damaged { .. } => Fault::new(Reason::ArchiveInvalid, message),
+        ArchiveError::Path { error } => Fault::new(Reason::PathInvalid, message).with("path", error.path),
+        ArchiveError::TooLarge { entry, limit: (name, limit), .. } => {
+            Fault::new(Reason::ArchiveTooLarge, message).with("entry", entry).with(name, limit)
+        }
+        ArchiveError::Io(_) => Fault::internal(error),
+    }
+}
+
+/// A result beyond the limits is a field over its limit; everything else does not fit the base.
+fn refuse_change(error: &ChangeError, message: String) -> Fault {
+    let path = match error {
+        ChangeError::Missing { path, .. } | ChangeError::Taken { path, .. } => path,
+        ChangeError::Result(ManifestError::Clash(clash)) => clash.path(),
+        ChangeError::Result(_) => {
+            return Fault::invalid(vec![Violation {
+                field: "changes".to_owned(),
+                description: format!("go too far: {message}"),
+            }]);
+        }
+    };
+    Fault::new(Reason::ChangeConflict, message).with("path", path)
+}

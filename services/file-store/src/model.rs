@@ -1,0 +1,76 @@
+//! The domain of the file store: workspaces, revisions, files, and the rules they keep. No async, no I/O.
+
+mod change;
+mod diff;
+mod manifest;
+mod path;
+mod pattern;
+
+use uuid::Uuid;
+
+pub(crate) use change::{Change, ChangeError, apply};
+pub(crate) use diff::{
+    Changed, DiffLine, FileDiff, FileStatus, Hunk, LineKind, Side, changed_files, diff_file, too_large_to_diff,
+};
+pub(crate) use manifest::{Clash, FileEntry, Manifest, ManifestError, check_tree};
+pub(crate) use path::{PathError, PathRule, check_length, check_parts, check_path, fold, nfc};
+pub(crate) use pattern::{Glob, LineMatch, LineMatcher, PatternError};
+
+/// The most files of one revision.
+pub(crate) const MAX_FILES: u64 = 20_000;
+/// The most bytes of one file.
+pub(crate) const MAX_FILE_BYTES: u64 = 64 << 20;
+/// The most bytes of one revision.
+pub(crate) const MAX_REVISION_BYTES: u64 = 1 << 30;
+
+/// A tree of files with a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Workspace {
+    pub(crate) id: Uuid,
+    pub(crate) project_id: Uuid,
+    pub(crate) name: String,
+    pub(crate) head: Option<Head>,
+    pub(crate) create_time: i64,
+    pub(crate) update_time: i64,
+}
+
+/// The newest revision of a workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) revision_id: Uuid,
+    pub(crate) number: u64,
+}
+
+/// How a revision came to be; the numbers are those of the API and of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RevisionKind {
+    Import = 1,
+    Commit = 2,
+    Restore = 3,
+}
+
+impl RevisionKind {
+    /// The kind that the table holds as `number`.
+    pub(crate) fn from_number(number: i16) -> Option<Self> {
+        [Self::Import, Self::Commit, Self::Restore].into_iter().find(|k| *k as i16 == number)
+    }
+}
+
+/// An immutable state of a workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Revision {
+    pub(crate) id: Uuid,
+    pub(crate) workspace_id: Uuid,
+    pub(crate) number: u64,
+    pub(crate) parent_id: Option<Uuid>,
+    pub(crate) kind: RevisionKind,
+    pub(crate) message: String,
+    pub(crate) author_id: Uuid,
+    /// The hash of the manifest, which is also the name of the blob that holds it.
+    pub(crate) hash: blake3::Hash,
+    pub(crate) file_count: u64,
+    pub(crate) total_bytes: u64,
+    pub(crate) restored_from_id: Option<Uuid>,
+    pub(crate) plan_id: Option<Uuid>,
+    pub(crate) create_time: i64,
+}

@@ -1,0 +1,245 @@
+//! Tests of the whole service through its API: a real server on a temporary directory, called over its local channel.
+
+mod archives;
+mod compare;
+mod reading;
+mod refusals;
+mod revisions;
+mod workspaces;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use prost::Message as _;
+use slipway_bus::{Bus, Event, Handler, HandlerError};
+use slipway_proto::events::Event as EventPayload;
+use slipway_proto::filestore as pb;
+use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
+use slipway_rpc::{Caller, Channel, Ctx, IdentityKey, ProjectId, Running, Scope, Server, UserId};
+use slipway_storage::{Durability, StoreSettings};
+use tokio::sync::Notify;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+use uuid::Uuid;
+
+use crate::{Deps, Settings, build};
+
+pub(super) type Client = FileStoreServiceClient<Channel>;
+
+/// A file store that runs, and what it told the bus.
+pub(super) struct House {
+    pub(super) client: Client,
+    running: Option<Running>,
+    told: Arc<Told>,
+    dir: Arc<tempfile::TempDir>,
+}
+
+#[derive(Default)]
+struct Told {
+    events: Mutex<Vec<Event>>,
+    more: Notify,
+}
+
+#[async_trait]
+impl Handler for Told {
+    async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
+        self.events.lock().unwrap().push(event.clone());
+        self.more.notify_waiters();
+        Ok(())
+    }
+}
+
+impl House {
+    pub(super) async fn start() -> Self {
+        Self::open(Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    async fn open(dir: Arc<tempfile::TempDir>) -> Self {
+        let key = IdentityKey::new(&IdentityKey::generate()).unwrap();
+        let mut server = Server::new(key);
+        let bus = Bus::in_process();
+        let told = Arc::new(Told::default());
+        bus.subscribe("test", ">", told.clone()).await.unwrap();
+        let url = format!("sqlite://{}", dir.path().join("file-store.db").display());
+        let store = StoreSettings { url, durability: Durability::Process };
+        let deps = Deps { data_dir: dir.path().to_owned(), store, bus };
+        build(&Settings::default(), deps, &mut server).await.unwrap();
+        let client = Client::new(server.channel());
+        let running = Some(server.start().await);
+        Self { client, running, told, dir }
+    }
+
+    /// Stops and starts again on the same directory.
+    pub(super) async fn restart(mut self) -> Self {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+        Self::open(self.dir.clone()).await
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The first `n` events, once there are as many.
+    pub(super) async fn events(&self, n: usize) -> Vec<(String, EventPayload)> {
+        loop {
+            let more = self.told.more.notified();
+            let seen: Vec<Event> = self.told.events.lock().unwrap().clone();
+            if seen.len() >= n {
+                let decode = |e: &Event| (e.subject.clone(), EventPayload::decode(e.payload.clone()).unwrap());
+                return seen.iter().map(decode).collect();
+            }
+            more.await;
+        }
+    }
+}
+
+/// Somebody in a project.
+#[derive(Clone)]
+pub(super) struct User {
+    pub(super) ctx: Ctx,
+    pub(super) client: Client,
+}
+
+impl User {
+    pub(super) fn of(house: &House) -> Self {
+        let caller = Caller { user: UserId(Uuid::now_v7()), scope: Scope::Write };
+        let ctx = Ctx::new(caller, ProjectId(Uuid::now_v7()), "test".to_owned(), None, String::new());
+        Self { ctx, client: house.client.clone() }
+    }
+
+    pub(super) async fn workspace(&self, name: &str) -> pb::Workspace {
+        let request = pb::CreateWorkspaceRequest { name: name.to_owned(), request_id: String::new() };
+        self.client.clone().create_workspace(self.ctx.request(request)).await.unwrap().into_inner().workspace.unwrap()
+    }
+
+    pub(super) async fn get(&self, id: &str) -> Result<pb::Workspace, Status> {
+        let request = pb::GetWorkspaceRequest { workspace_id: id.to_owned() };
+        Ok(self.client.clone().get_workspace(self.ctx.request(request)).await?.into_inner().workspace.unwrap())
+    }
+
+    pub(super) async fn try_commit(&self, request: pb::CommitRevisionRequest) -> Result<pb::Revision, Status> {
+        Ok(self.client.clone().commit_revision(self.ctx.request(request)).await?.into_inner().revision.unwrap())
+    }
+
+    /// Commits on the head.
+    pub(super) async fn commit(&self, workspace: &str, changes: Vec<pb::FileChange>) -> pb::Revision {
+        let base = self.get(workspace).await.unwrap().head_revision_id;
+        self.try_commit(commit(workspace, &base, changes)).await.unwrap()
+    }
+
+    pub(super) async fn list_files(&self, request: pb::ListFilesRequest) -> Result<pb::ListFilesResponse, Status> {
+        Ok(self.client.clone().list_files(self.ctx.request(request)).await?.into_inner())
+    }
+
+    /// The whole content of a file, and its entry.
+    pub(super) async fn read(&self, workspace: &str, revision: &str, path: &str) -> Result<(pb::FileEntry, Vec<u8>), Status> {
+        let request = pb::ReadFileRequest { workspace_id: workspace.into(), revision_id: revision.into(), path: path.into() };
+        let mut parts = self.client.clone().read_file(self.ctx.request(request)).await?.into_inner();
+        let Some(pb::read_file_response::Part::File(entry)) = parts.message().await?.unwrap().part else {
+            panic!("no entry first")
+        };
+        let mut content = Vec::new();
+        while let Some(message) = parts.message().await? {
+            let Some(pb::read_file_response::Part::Chunk(chunk)) = message.part else { panic!("a second entry") };
+            assert!(chunk.len() <= 1 << 20);
+            content.extend_from_slice(&chunk);
+        }
+        Ok((entry, content))
+    }
+
+    /// The paths of a revision.
+    pub(super) async fn paths(&self, workspace: &str, revision: &str) -> Vec<String> {
+        let request = pb::ListFilesRequest { workspace_id: workspace.into(), revision_id: revision.into(), ..Default::default() };
+        self.list_files(request).await.unwrap().files.into_iter().map(|f| f.path).collect()
+    }
+
+    pub(super) async fn import(&self, header: pb::ImportArchiveHeader, archive: &[u8]) -> Result<pb::Revision, Status> {
+        let mut parts = vec![upload(pb::import_archive_request::Part::Header(header))];
+        let chunk = |chunk: &[u8]| upload(pb::import_archive_request::Part::Chunk(Bytes::copy_from_slice(chunk)));
+        parts.extend(archive.chunks(1 << 20).map(chunk));
+        self.import_parts(parts).await
+    }
+
+    pub(super) async fn import_parts(&self, parts: Vec<pb::ImportArchiveRequest>) -> Result<pb::Revision, Status> {
+        let request = self.ctx.request(futures::stream::iter(parts));
+        Ok(self.client.clone().import_archive(request).await?.into_inner().revision.unwrap())
+    }
+
+    pub(super) async fn export(&self, workspace: &str, revision: &str, format: pb::ArchiveFormat) -> Result<Vec<u8>, Status> {
+        let request =
+            pb::ExportArchiveRequest { workspace_id: workspace.into(), revision_id: revision.into(), format: format.into() };
+        let chunks = self.client.clone().export_archive(self.ctx.request(request)).await?.into_inner();
+        let chunks: Vec<_> = chunks.try_collect().await?;
+        assert!(chunks.iter().all(|c| c.chunk.len() <= 1 << 20));
+        Ok(chunks.iter().flat_map(|c| c.chunk.to_vec()).collect())
+    }
+}
+
+pub(super) fn upload(part: pb::import_archive_request::Part) -> pb::ImportArchiveRequest {
+    pb::ImportArchiveRequest { part: Some(part) }
+}
+
+pub(super) fn header(workspace: &str, base: &str, format: pb::ArchiveFormat) -> pb::ImportArchiveHeader {
+    pb::ImportArchiveHeader {
+        workspace_id: workspace.into(),
+        format: format.into(),
+        base_revision_id: base.into(),
+        message: String::new(),
+        request_id: String::new(),
+    }
+}
+
+pub(super) fn commit(workspace: &str, base: &str, changes: Vec<pb::FileChange>) -> pb::CommitRevisionRequest {
+    pb::CommitRevisionRequest { workspace_id: workspace.into(), base_revision_id: base.into(), changes, ..Default::default() }
+}
+
+pub(super) fn write(path: &str, content: impl Into<Vec<u8>>) -> pb::FileChange {
+    let content = Bytes::from(content.into());
+    let change = pb::file_change::Change::Write(pb::WriteFile { path: path.into(), content, executable: None });
+    pb::FileChange { change: Some(change) }
+}
+
+pub(super) fn program(path: &str, content: &str) -> pb::FileChange {
+    let content = Bytes::copy_from_slice(content.as_bytes());
+    let change = pb::file_change::Change::Write(pb::WriteFile { path: path.into(), content, executable: Some(true) });
+    pb::FileChange { change: Some(change) }
+}
+
+pub(super) fn delete(path: &str) -> pb::FileChange {
+    pb::FileChange { change: Some(pb::file_change::Change::Delete(pb::DeleteFile { path: path.into() })) }
+}
+
+pub(super) fn rename(path: &str, new_path: &str) -> pb::FileChange {
+    let change = pb::file_change::Change::Rename(pb::RenameFile { path: path.into(), new_path: new_path.into() });
+    pb::FileChange { change: Some(change) }
+}
+
+/// The code, the reason and the facts of an error.
+#[track_caller]
+pub(super) fn refusal<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String, HashMap<String, String>) {
+    let status = result.expect_err("this must be refused");
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
+    assert_eq!(info.domain, "slipway.dev");
+    (status.code(), info.reason.clone(), info.metadata.clone())
+}
+
+#[track_caller]
+pub(super) fn reason<T: std::fmt::Debug>(result: Result<T, Status>) -> String {
+    refusal(result).1
+}
+
+/// The fields that an INVALID_ARGUMENT names.
+#[track_caller]
+pub(super) fn fields<T: std::fmt::Debug>(result: Result<T, Status>) -> Vec<String> {
+    let status = result.expect_err("this must be refused");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    let details = status.get_error_details();
+    details.bad_request().unwrap_or_else(|| panic!("{status:?}")).field_violations.iter().map(|v| v.field.clone()).collect()
+}

@@ -1,0 +1,192 @@
+//! The use cases of workspaces; those of revisions, archives, reading, searching and comparing are beside.
+
+mod archives;
+mod compare;
+mod read;
+mod revisions;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use blake3::Hash;
+use moka::future::Cache;
+use slipway_rpc::{Ctx, now_micros};
+use slipway_storage::page;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+use crate::blobs::{BlobError, Blobs};
+use crate::error::Error;
+use crate::events;
+use crate::model::{Manifest, Revision, Workspace};
+use crate::store::{RequestKey, WorkspaceStore};
+
+pub(crate) use archives::Import;
+pub(crate) use compare::DiffRequest;
+pub(crate) use read::{Search, Searched};
+pub(crate) use revisions::{Commit, Restore};
+
+/// A page of a listing stays below this many bytes, so that it fits into a message.
+const PAGE_BYTES: usize = 3 << 20;
+
+/// One page of a listing.
+#[derive(Debug)]
+pub(crate) struct Page<T> {
+    pub(crate) items: Vec<T>,
+    /// Empty on the last page.
+    pub(crate) next: String,
+}
+
+/// Where a listing goes on.
+#[derive(Clone, Debug)]
+pub(crate) struct PageRequest {
+    pub(crate) size: usize,
+    /// Empty for the first page.
+    pub(crate) token: String,
+}
+
+/// The file store.
+#[derive(Debug)]
+pub(crate) struct FileStore {
+    store: WorkspaceStore,
+    blobs: Blobs,
+    manifests: Cache<Hash, Arc<Manifest>>,
+    /// Where uploads and large contents lie while they are worked on.
+    spool: PathBuf,
+    /// Calls that take much processor time or memory wait for each other here.
+    heavy: Arc<Semaphore>,
+}
+
+impl FileStore {
+    pub(crate) fn new(store: WorkspaceStore, blobs: Blobs, spool: PathBuf, manifest_bytes: u64, heavy_calls: usize) -> Self {
+        let weigh = |_: &Hash, manifest: &Arc<Manifest>| u32::try_from(manifest.weight()).unwrap_or(u32::MAX);
+        let manifests = Cache::builder().weigher(weigh).max_capacity(manifest_bytes).build();
+        Self { store, blobs, manifests, spool, heavy: Arc::new(Semaphore::new(heavy_calls)) }
+    }
+
+    /// Makes an empty workspace.
+    pub(crate) async fn create_workspace(&self, ctx: &Ctx, name: String, key: &RequestKey) -> Result<Workspace, Error> {
+        let write = self.store.begin().await?;
+        if let Some(first) = write.claim(ctx.project, key).await? {
+            return write.find_workspace(ctx.project, first).await?.ok_or(Error::WorkspaceNotFound);
+        }
+        let now = now_micros();
+        let workspace =
+            Workspace { id: Uuid::now_v7(), project_id: ctx.project.0, name, head: None, create_time: now, update_time: now };
+        write.create_workspace(&workspace).await?;
+        write.record(ctx.project, key, workspace.id).await?;
+        write.commit().await?;
+        Ok(workspace)
+    }
+
+    /// One workspace.
+    pub(crate) async fn get_workspace(&self, ctx: &Ctx, id: Uuid) -> Result<Workspace, Error> {
+        self.store.find_workspace(ctx.project, id).await?.ok_or(Error::WorkspaceNotFound)
+    }
+
+    /// The project's workspaces, the newest first.
+    pub(crate) async fn list_workspaces(&self, ctx: &Ctx, request: PageRequest) -> Result<Page<Workspace>, Error> {
+        let scope = format!("ListWorkspaces/{}", ctx.project);
+        let before: Option<Uuid> = cursor(&scope, &request.token)?;
+        let rows = self.store.list_workspaces(ctx.project, before, request.size as u64 + 1).await?;
+        Ok(cut_page(rows, request.size, |w| w.name.len() + 256, |w| page::encode(&scope, &w.id)))
+    }
+
+    /// Deletes a workspace with all its revisions.
+    pub(crate) async fn delete_workspace(&self, ctx: &Ctx, id: Uuid) -> Result<(), Error> {
+        let mut write = self.store.begin().await?;
+        if !write.delete_workspace(ctx.project, id).await? {
+            return Err(Error::WorkspaceNotFound);
+        }
+        write.emit(&events::workspace_deleted(ctx, id, now_micros())).await?;
+        write.commit().await?;
+        tracing::info!(workspace = %id, "a workspace is deleted");
+        Ok(())
+    }
+
+    /// The revision that a request names, or the head when it names none; `None` for an empty workspace's head.
+    async fn resolve(&self, ctx: &Ctx, workspace: Uuid, revision: Option<Uuid>) -> Result<Option<Revision>, Error> {
+        if let Some(id) = revision {
+            if let Some(found) = self.store.find_revision(ctx.project, workspace, id).await? {
+                return Ok(Some(found));
+            }
+            self.get_workspace(ctx, workspace).await?;
+            return Err(Error::RevisionNotFound);
+        }
+        let Some(head) = self.get_workspace(ctx, workspace).await?.head else { return Ok(None) };
+        let found = self.store.find_revision(ctx.project, workspace, head.revision_id).await?;
+        // The workspace was deleted between the two looks.
+        found.ok_or(Error::WorkspaceNotFound).map(Some)
+    }
+
+    /// As [`Self::resolve`], where there must be a revision.
+    async fn resolve_some(&self, ctx: &Ctx, workspace: Uuid, revision: Option<Uuid>) -> Result<Revision, Error> {
+        self.resolve(ctx, workspace, revision).await?.ok_or(Error::WorkspaceEmpty)
+    }
+
+    async fn manifest(&self, hash: Hash) -> Result<Arc<Manifest>, Error> {
+        if let Some(manifest) = self.manifests.get(&hash).await {
+            return Ok(manifest);
+        }
+        let bytes = self.blobs.get(hash).await?;
+        let manifest = Manifest::decode(&bytes).ok_or(BlobError::Damaged(hash))?;
+        let manifest = Arc::new(manifest);
+        self.manifests.insert(hash, manifest.clone()).await;
+        Ok(manifest)
+    }
+
+    /// Writes a manifest to where a revision can refer to it.
+    async fn save_manifest(&self, manifest: Manifest) -> Result<Hash, Error> {
+        let bytes = manifest.encode();
+        let hash = blake3::hash(&bytes);
+        self.blobs.put(hash, bytes.into()).await?;
+        self.manifests.insert(hash, Arc::new(manifest)).await;
+        Ok(hash)
+    }
+
+    async fn heavy_call(&self) -> Result<OwnedSemaphorePermit, Error> {
+        // Nobody closes the semaphore.
+        self.heavy.clone().acquire_owned().await.map_err(|e| Error::Io(std::io::Error::other(e)))
+    }
+}
+
+/// What a page token holds.
+fn cursor<T: serde::de::DeserializeOwned>(scope: &str, token: &str) -> Result<Option<T>, Error> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    page::decode(scope, token).map(Some).ok_or(Error::PageTokenInvalid)
+}
+
+/// Makes a page of rows of which there may be one too many, and ends it earlier when it would get too large.
+fn cut_page<T>(mut rows: Vec<T>, size: usize, weigh: impl Fn(&T) -> usize, token: impl Fn(&T) -> String) -> Page<T> {
+    let mut bytes = 0;
+    let fits = rows.iter().take_while(|row| {
+        bytes += weigh(row);
+        bytes <= PAGE_BYTES
+    });
+    let keep = fits.count().clamp(1, size.max(1));
+    let more = rows.len() > keep;
+    rows.truncate(keep);
+    let next = rows.last().filter(|_| more).map(token).unwrap_or_default();
+    Page { items: rows, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_end_at_their_size_or_weight() {
+        let page = |rows: usize, size, weight: usize| {
+            let page = cut_page((0..rows).collect(), size, |_| weight, |row| row.to_string());
+            (page.items.len(), page.next)
+        };
+        assert_eq!(page(0, 5, 1), (0, String::new()));
+        assert_eq!(page(5, 5, 1), (5, String::new()));
+        assert_eq!(page(6, 5, 1), (5, "4".to_owned()));
+        assert_eq!(page(6, 5, PAGE_BYTES / 2), (2, "1".to_owned()));
+        assert_eq!(page(2, 5, PAGE_BYTES * 2), (1, "0".to_owned()));
+        assert_eq!(page(1, 5, PAGE_BYTES * 2), (1, String::new()));
+    }
+}

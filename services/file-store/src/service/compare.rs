@@ -1,0 +1,101 @@
+//! The use case of comparing two revisions.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use slipway_rpc::Ctx;
+use slipway_storage::page;
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
+
+use super::{FileStore, PAGE_BYTES, Page, PageRequest, cursor};
+use crate::error::Error;
+use crate::model::{Changed, FileDiff, FileEntry, Side, changed_files, diff_file, too_large_to_diff};
+
+/// After this long a difference need no longer be the shortest.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Files from this size on are compared a few at a time.
+const LARGE: u64 = 4 << 20;
+
+/// What to compare.
+#[derive(Debug)]
+pub(crate) struct DiffRequest {
+    pub(crate) workspace_id: Uuid,
+    pub(crate) from: Uuid,
+    /// `None`: the head.
+    pub(crate) to: Option<Uuid>,
+    pub(crate) context: usize,
+    pub(crate) page: PageRequest,
+}
+
+/// Where a comparison goes on: with the revision it began with, though the head may have moved.
+#[derive(Serialize, Deserialize)]
+struct DiffCursor {
+    to: Uuid,
+    path: String,
+}
+
+impl FileStore {
+    /// The files that differ, by path. A page ends when the next file would take it beyond what fits into a message.
+    pub(crate) async fn diff_revisions(&self, ctx: &Ctx, request: DiffRequest) -> Result<Page<FileDiff>, Error> {
+        let DiffRequest { workspace_id, from, to, context, page } = request;
+        let named = to.map(|id| id.to_string()).unwrap_or_default();
+        let scope = format!("DiffRevisions/{}/{workspace_id}/{from}/{named}/{context}", ctx.project);
+        let after: Option<DiffCursor> = cursor(&scope, &page.token)?;
+        let to = after.as_ref().map(|cursor| cursor.to).or(to);
+        let from = self.resolve_some(ctx, workspace_id, Some(from)).await?;
+        let to = self.resolve_some(ctx, workspace_id, to).await?;
+        let (old, new) = (self.manifest(from.hash).await?, self.manifest(to.hash).await?);
+        let changed = changed_files(&old, &new);
+        let done = after.map_or(0, |cursor| changed.partition_point(|c| c.path <= cursor.path.as_str()));
+
+        let mut items: Vec<FileDiff> = Vec::new();
+        let mut bytes = 0;
+        for file in &changed[done..] {
+            if items.len() == page.size {
+                break;
+            }
+            let diff = self.diff(file, context).await?;
+            bytes += diff.weight();
+            if bytes > PAGE_BYTES && !items.is_empty() {
+                break;
+            }
+            items.push(diff);
+        }
+        let more = done + items.len() < changed.len();
+        let token = |diff: &FileDiff| page::encode(&scope, &DiffCursor { to: to.id, path: diff.path.clone() });
+        let next = items.last().filter(|_| more).map(token).unwrap_or_default();
+        Ok(Page { items, next })
+    }
+
+    async fn diff(&self, changed: &Changed<'_>, context: usize) -> Result<FileDiff, Error> {
+        if too_large_to_diff(changed) {
+            return Ok(FileDiff::binary(changed));
+        }
+        let large = [changed.old, changed.new].into_iter().flatten().any(|e| e.size >= LARGE);
+        let permit = if large { Some(self.heavy_call().await?) } else { None };
+        let (old, new) = (self.side(changed.old).await?, self.side(changed.new).await?);
+        let path = changed.path.to_owned();
+        Ok(tokio::task::spawn_blocking(move || compare(&path, old, new, context, permit)).await?)
+    }
+
+    async fn side(&self, entry: Option<&FileEntry>) -> Result<Option<(Bytes, bool)>, Error> {
+        let Some(entry) = entry else { return Ok(None) };
+        Ok(Some((self.blobs.get(entry.hash).await?, entry.executable)))
+    }
+}
+
+fn compare(
+    path: &str,
+    old: Option<(Bytes, bool)>,
+    new: Option<(Bytes, bool)>,
+    context: usize,
+    _permit: Option<OwnedSemaphorePermit>,
+) -> FileDiff {
+    diff_file(path, as_side(&old), as_side(&new), context, Some(Instant::now() + PATIENCE))
+}
+
+fn as_side(side: &Option<(Bytes, bool)>) -> Option<Side<'_>> {
+    side.as_ref().map(|(content, executable)| Side { content, executable: *executable })
+}

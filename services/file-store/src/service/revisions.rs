@@ -1,0 +1,198 @@
+//! The use cases of revisions: commit, restore, get, list. Every new one lands by the same compare-and-swap.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use slipway_rpc::{Ctx, now_micros};
+use slipway_storage::page;
+use uuid::Uuid;
+
+use super::{FileStore, Page, PageRequest, cursor, cut_page};
+use crate::error::Error;
+use crate::events;
+use crate::model::{Change, Head, Manifest, Revision, RevisionKind, apply};
+use crate::store::{RequestKey, Write};
+
+/// How many contents are written to the blob store at once.
+pub(super) const WRITES: usize = 8;
+
+/// Changes to make one revision of.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    pub(crate) workspace_id: Uuid,
+    pub(crate) base: Option<Uuid>,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) message: String,
+    pub(crate) plan_id: Option<Uuid>,
+    pub(crate) key: RequestKey,
+}
+
+/// An older revision to make a new one of.
+#[derive(Debug)]
+pub(crate) struct Restore {
+    pub(crate) workspace_id: Uuid,
+    pub(crate) revision_id: Uuid,
+    /// `None`: on whatever the head is.
+    pub(crate) base: Option<Uuid>,
+    /// Empty: says which revision it restores.
+    pub(crate) message: String,
+    pub(crate) key: RequestKey,
+}
+
+/// The head that a new revision may follow.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Base {
+    Any,
+    Exactly(Option<Uuid>),
+}
+
+impl Base {
+    fn accepts(self, head: Option<Head>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exactly(id) => id == head.map(|head| head.revision_id),
+        }
+    }
+}
+
+/// A revision that wants to become the head. Its blobs are safe already.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) workspace_id: Uuid,
+    pub(super) base: Base,
+    pub(super) kind: RevisionKind,
+    pub(super) message: String,
+    pub(super) hash: blake3::Hash,
+    pub(super) file_count: u64,
+    pub(super) total_bytes: u64,
+    pub(super) restored_from_id: Option<Uuid>,
+    pub(super) plan_id: Option<Uuid>,
+}
+
+impl FileStore {
+    /// Applies changes to a base as one new revision, all of them or none.
+    pub(crate) async fn commit(&self, ctx: &Ctx, commit: Commit) -> Result<Revision, Error> {
+        let Commit { workspace_id, base, changes, message, plan_id, key } = commit;
+        self.get_workspace(ctx, workspace_id).await?;
+        if let Some(first) = self.find_first(ctx, workspace_id, &key).await? {
+            return Ok(first);
+        }
+        let base_manifest = match base {
+            Some(id) => {
+                let revision = self.store.find_revision(ctx.project, workspace_id, id).await?.ok_or(Error::RevisionNotFound)?;
+                self.manifest(revision.hash).await?
+            }
+            None => Default::default(),
+        };
+        // Before the work, for the caller's sake; what counts is the look in the transaction.
+        let head = self.get_workspace(ctx, workspace_id).await?.head;
+        if !Base::Exactly(base).accepts(head) {
+            // The same request may have landed since.
+            return self.find_first(ctx, workspace_id, &key).await?.ok_or(Error::Stale { head });
+        }
+        let (manifest, contents) = tokio::task::spawn_blocking(move || apply(&base_manifest, changes)).await??;
+        stream::iter(contents)
+            .map(|(hash, content)| self.blobs.put(hash, content))
+            .buffer_unordered(WRITES)
+            .try_collect::<()>()
+            .await?;
+        let draft = self.draft(workspace_id, Base::Exactly(base), RevisionKind::Commit, message, manifest).await?;
+        self.land(ctx, Draft { plan_id, ..draft }, &key).await
+    }
+
+    /// Makes a new revision whose files equal those of an older one.
+    pub(crate) async fn restore(&self, ctx: &Ctx, restore: Restore) -> Result<Revision, Error> {
+        let Restore { workspace_id, revision_id, base, message, key } = restore;
+        let source = self.resolve_some(ctx, workspace_id, Some(revision_id)).await?;
+        let message = if message.is_empty() { format!("restore revision {}", source.number) } else { message };
+        let draft = Draft {
+            workspace_id,
+            base: base.map_or(Base::Any, |id| Base::Exactly(Some(id))),
+            kind: RevisionKind::Restore,
+            message,
+            hash: source.hash,
+            file_count: source.file_count,
+            total_bytes: source.total_bytes,
+            restored_from_id: Some(source.id),
+            plan_id: None,
+        };
+        self.land(ctx, draft, &key).await
+    }
+
+    /// One revision; the head when none is named.
+    pub(crate) async fn get_revision(&self, ctx: &Ctx, workspace: Uuid, id: Option<Uuid>) -> Result<Revision, Error> {
+        self.resolve_some(ctx, workspace, id).await
+    }
+
+    /// The revisions of a workspace, the newest first.
+    pub(crate) async fn list_revisions(&self, ctx: &Ctx, workspace: Uuid, request: PageRequest) -> Result<Page<Revision>, Error> {
+        self.get_workspace(ctx, workspace).await?;
+        let scope = format!("ListRevisions/{}/{workspace}", ctx.project);
+        let before: Option<u64> = cursor(&scope, &request.token)?;
+        let rows = self.store.list_revisions(ctx.project, workspace, before, request.size as u64 + 1).await?;
+        Ok(cut_page(rows, request.size, |r| r.message.len() + 512, |r| page::encode(&scope, &r.number)))
+    }
+
+    /// Writes the manifest and drafts the revision that refers to it.
+    pub(super) async fn draft(
+        &self,
+        workspace_id: Uuid,
+        base: Base,
+        kind: RevisionKind,
+        message: String,
+        manifest: Manifest,
+    ) -> Result<Draft, Error> {
+        let (file_count, total_bytes) = (manifest.entries().len() as u64, manifest.total_bytes());
+        let hash = self.save_manifest(manifest).await?;
+        Ok(Draft { workspace_id, base, kind, message, hash, file_count, total_bytes, restored_from_id: None, plan_id: None })
+    }
+
+    /// Makes the draft the head, remembers the request and has the event leave, in one transaction.
+    pub(super) async fn land(&self, ctx: &Ctx, draft: Draft, key: &RequestKey) -> Result<Revision, Error> {
+        let mut write = self.store.begin().await?;
+        if let Some(first) = write.claim(ctx.project, key).await? {
+            return write.find_revision(ctx.project, draft.workspace_id, first).await?.ok_or(Error::RevisionNotFound);
+        }
+        let head = read_head(&write, ctx, draft.workspace_id).await?;
+        if !draft.base.accepts(head) {
+            return Err(Error::Stale { head });
+        }
+        let revision = Revision {
+            id: Uuid::now_v7(),
+            workspace_id: draft.workspace_id,
+            number: head.map_or(0, |head| head.number) + 1,
+            parent_id: head.map(|head| head.revision_id),
+            kind: draft.kind,
+            message: draft.message,
+            author_id: ctx.caller.user.0,
+            hash: draft.hash,
+            file_count: draft.file_count,
+            total_bytes: draft.total_bytes,
+            restored_from_id: draft.restored_from_id,
+            plan_id: draft.plan_id,
+            create_time: now_micros(),
+        };
+        if !write.move_head(ctx.project, head, &revision).await? {
+            return Err(Error::Stale { head: read_head(&write, ctx, draft.workspace_id).await? });
+        }
+        write.emit(&events::revision_committed(ctx, &revision)).await?;
+        write.record(ctx.project, key, revision.id).await?;
+        write.commit().await?;
+        tracing::info!(workspace = %revision.workspace_id, revision = %revision.id, number = revision.number, "a revision is the new head");
+        Ok(revision)
+    }
+
+    /// What the request made, when it was carried out before: looked up first, since its base is no longer the head.
+    pub(super) async fn find_first(&self, ctx: &Ctx, workspace: Uuid, key: &RequestKey) -> Result<Option<Revision>, Error> {
+        if key.id.is_empty() {
+            return Ok(None);
+        }
+        let write = self.store.begin().await?;
+        match write.claim(ctx.project, key).await? {
+            Some(first) => Ok(Some(write.find_revision(ctx.project, workspace, first).await?.ok_or(Error::RevisionNotFound)?)),
+            None => Ok(None),
+        }
+    }
+}
+
+async fn read_head(write: &Write, ctx: &Ctx, workspace: Uuid) -> Result<Option<Head>, Error> {
+    Ok(write.find_workspace(ctx.project, workspace).await?.ok_or(Error::WorkspaceNotFound)?.head)
+}

@@ -1,0 +1,147 @@
+//! The rows of the tables, and how they become the model and back.
+
+use crate::error::Error;
+
+/// Numbers of the model are never that large.
+pub(super) fn to_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn to_u64(number: i64) -> Result<u64, Error> {
+    u64::try_from(number).map_err(|_| Error::Corrupt("a number is negative"))
+}
+
+/// The table `workspace`.
+pub(super) mod workspace {
+    use sea_orm::ActiveValue::Set;
+    use sea_orm::entity::prelude::*;
+
+    use super::{to_i64, to_u64};
+    use crate::error::Error;
+    use crate::model::{Head, Workspace};
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "workspace")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) id: Uuid,
+        pub(super) project_id: Uuid,
+        pub(super) name: String,
+        pub(super) head_revision_id: Option<Uuid>,
+        /// 0 while there is none.
+        pub(super) head_number: i64,
+        pub(super) create_time: i64,
+        pub(super) update_time: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+
+    impl Model {
+        pub(crate) fn into_workspace(self) -> Result<Workspace, Error> {
+            let number = to_u64(self.head_number)?;
+            Ok(Workspace {
+                id: self.id,
+                project_id: self.project_id,
+                name: self.name,
+                head: self.head_revision_id.map(|revision_id| Head { revision_id, number }),
+                create_time: self.create_time,
+                update_time: self.update_time,
+            })
+        }
+    }
+
+    impl ActiveModel {
+        pub(crate) fn of(workspace: &Workspace) -> Self {
+            Self {
+                id: Set(workspace.id),
+                project_id: Set(workspace.project_id),
+                name: Set(workspace.name.clone()),
+                head_revision_id: Set(workspace.head.map(|head| head.revision_id)),
+                head_number: Set(to_i64(workspace.head.map_or(0, |head| head.number))),
+                create_time: Set(workspace.create_time),
+                update_time: Set(workspace.update_time),
+            }
+        }
+    }
+}
+
+/// The table `revision`.
+pub(super) mod revision {
+    use sea_orm::ActiveValue::Set;
+    use sea_orm::entity::prelude::*;
+    use slipway_rpc::ProjectId;
+
+    use super::{to_i64, to_u64};
+    use crate::error::Error;
+    use crate::model::{Revision, RevisionKind};
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "revision")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) id: Uuid,
+        pub(super) project_id: Uuid,
+        pub(super) workspace_id: Uuid,
+        pub(super) number: i64,
+        pub(super) parent_id: Option<Uuid>,
+        pub(super) kind: i16,
+        pub(super) message: String,
+        pub(super) author_id: Uuid,
+        /// The manifest's BLAKE3 hash in hex: the name of the blob that lists the files.
+        pub(super) hash: String,
+        pub(super) file_count: i64,
+        pub(super) total_bytes: i64,
+        pub(super) restored_from_id: Option<Uuid>,
+        pub(super) plan_id: Option<Uuid>,
+        pub(super) create_time: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+
+    impl Model {
+        pub(crate) fn into_revision(self) -> Result<Revision, Error> {
+            Ok(Revision {
+                id: self.id,
+                workspace_id: self.workspace_id,
+                number: to_u64(self.number)?,
+                parent_id: self.parent_id,
+                kind: RevisionKind::from_number(self.kind).ok_or(Error::Corrupt("a revision's kind is unknown"))?,
+                message: self.message,
+                author_id: self.author_id,
+                hash: blake3::Hash::from_hex(&self.hash).map_err(|_| Error::Corrupt("a revision's hash is not one"))?,
+                file_count: to_u64(self.file_count)?,
+                total_bytes: to_u64(self.total_bytes)?,
+                restored_from_id: self.restored_from_id,
+                plan_id: self.plan_id,
+                create_time: self.create_time,
+            })
+        }
+    }
+
+    impl ActiveModel {
+        pub(crate) fn of(project: ProjectId, revision: &Revision) -> Self {
+            Self {
+                id: Set(revision.id),
+                project_id: Set(project.0),
+                workspace_id: Set(revision.workspace_id),
+                number: Set(to_i64(revision.number)),
+                parent_id: Set(revision.parent_id),
+                kind: Set(revision.kind as i16),
+                message: Set(revision.message.clone()),
+                author_id: Set(revision.author_id),
+                hash: Set(revision.hash.to_hex().to_string()),
+                file_count: Set(to_i64(revision.file_count)),
+                total_bytes: Set(to_i64(revision.total_bytes)),
+                restored_from_id: Set(revision.restored_from_id),
+                plan_id: Set(revision.plan_id),
+                create_time: Set(revision.create_time),
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The migrations of the file store's tables, for both engines.
+
+use async_trait::async_trait;
+use sea_orm::sea_query::{ColumnDef, ForeignKey, ForeignKeyAction, Index, Table};
+use sea_orm::{DbErr, DeriveIden};
+use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
+
+/// The file store's migrations.
+pub struct Migrator;
+
+#[async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        let mut all = slipway_storage::shared_migrations();
+        all.push(Box::new(Workspaces));
+        all
+    }
+}
+
+struct Workspaces;
+
+impl MigrationName for Workspaces {
+    fn name(&self) -> &str {
+        "m00000101_workspaces"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for Workspaces {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        create_workspace(manager).await?;
+        create_revision(manager).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table(Revision::Table).to_owned()).await?;
+        manager.drop_table(Table::drop().table(Workspace::Table).to_owned()).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+async fn create_workspace(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let table = Table::create()
+        .table(Workspace::Table)
+        .col(ColumnDef::new(Workspace::Id).uuid().not_null().primary_key())
+        .col(ColumnDef::new(Workspace::ProjectId).uuid().not_null())
+        .col(ColumnDef::new(Workspace::Name).text().not_null())
+        .col(ColumnDef::new(Workspace::HeadRevisionId).uuid().null())
+        .col(ColumnDef::new(Workspace::HeadNumber).big_integer().not_null())
+        .col(ColumnDef::new(Workspace::CreateTime).big_integer().not_null())
+        .col(ColumnDef::new(Workspace::UpdateTime).big_integer().not_null())
+        .to_owned();
+    manager.create_table(table).await?;
+    let by_project = Index::create()
+        .name("workspace_by_project")
+        .table(Workspace::Table)
+        .col(Workspace::ProjectId)
+        .col(Workspace::Id)
+        .to_owned();
+    manager.create_index(by_project).await
+}
+
+async fn create_revision(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let workspace = ForeignKey::create()
+        .name("revision_workspace")
+        .from(Revision::Table, Revision::WorkspaceId)
+        .to(Workspace::Table, Workspace::Id)
+        .on_delete(ForeignKeyAction::Cascade)
+        .to_owned();
+    let table = Table::create()
+        .table(Revision::Table)
+        .col(ColumnDef::new(Revision::Id).uuid().not_null().primary_key())
+        .col(ColumnDef::new(Revision::ProjectId).uuid().not_null())
+        .col(ColumnDef::new(Revision::WorkspaceId).uuid().not_null())
+        .col(ColumnDef::new(Revision::Number).big_integer().not_null())
+        .col(ColumnDef::new(Revision::ParentId).uuid().null())
+        .col(ColumnDef::new(Revision::Kind).small_integer().not_null())
+        .col(ColumnDef::new(Revision::Message).text().not_null())
+        .col(ColumnDef::new(Revision::AuthorId).uuid().not_null())
+        .col(ColumnDef::new(Revision::Hash).text().not_null())
+        .col(ColumnDef::new(Revision::FileCount).big_integer().not_null())
+        .col(ColumnDef::new(Revision::TotalBytes).big_integer().not_null())
+        .col(ColumnDef::new(Revision::RestoredFromId).uuid().null())
+        .col(ColumnDef::new(Revision::PlanId).uuid().null())
+        .col(ColumnDef::new(Revision::CreateTime).big_integer().not_null())
+        .foreign_key(&mut workspace.clone())
+        .to_owned();
+    manager.create_table(table).await?;
+    // One revision a number: the last line of defence of the compare-and-swap.
+    let by_number = Index::create()
+        .name("revision_by_number")
+        .table(Revision::Table)
+        .col(Revision::WorkspaceId)
+        .col(Revision::Number)
+        .unique()
+        .to_owned();
+    manager.create_index(by_number).await
+}
+
+#[derive(DeriveIden)]
+enum Workspace {
+    Table,
+    Id,
+    ProjectId,
+    Name,
+    HeadRevisionId,
+    HeadNumber,
+    CreateTime,
+    UpdateTime,
+}
+
+#[derive(DeriveIden)]
+enum Revision {
+    Table,
+    Id,
+    ProjectId,
+    WorkspaceId,
+    Number,
+    ParentId,
+    Kind,
+    Message,
+    AuthorId,
+    Hash,
+    FileCount,
+    TotalBytes,
+    RestoredFromId,
+    PlanId,
+    CreateTime,
+}
