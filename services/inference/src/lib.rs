@@ -1,1 +1,46 @@
-//! slipway-inference
+//! Language models behind one interface: `slipway.inference.v1.InferenceService`.
+//!
+//! Owns the providers: the OpenAI-compatible ones, which settings and the environment turn on, and `builtin/rules`, a
+//! deterministic rule engine that needs no key and no network. Keeps no state, publishes nothing, calls no neighbour.
+
+mod builtin;
+mod convert;
+mod error;
+mod model;
+mod provider;
+mod rpc;
+mod service;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use slipway_proto::inference::inference_service_server::InferenceServiceServer;
+use slipway_rpc::{BuildError, Server};
+
+pub use settings::{ProviderKind, ProviderSettings, Settings};
+
+use provider::Providers;
+use rpc::Rpc;
+use service::Inference;
+
+// A prompt may hold 8 MiB of messages, and tools besides.
+const MAX_REQUEST_BYTES: usize = 16 << 20;
+
+/// What this service needs of others: nothing.
+#[derive(Debug, Default)]
+pub struct Deps {}
+
+/// Wires the service and registers it. Connects to no provider yet. The process must have installed its TLS provider
+/// (`rustls::crypto::ring`) when a provider is configured.
+pub async fn build(settings: &Settings, _deps: Deps, server: &mut Server) -> Result<(), BuildError> {
+    settings.check().map_err(BuildError::new)?;
+    let in_force = settings.in_force(|name| std::env::var(name).ok());
+    let names: Vec<_> = in_force.providers.keys().map(String::as_str).collect();
+    tracing::info!(default_model = in_force.default_model, providers = names.join(" "), "models configured");
+    let providers = Providers::new(&in_force).map_err(|e| BuildError::of("a model provider's client cannot be made", e))?;
+    let service = InferenceServiceServer::new(Rpc(Arc::new(Inference::new(providers))));
+    server.add_service(service.max_decoding_message_size(MAX_REQUEST_BYTES));
+    Ok(())
+}

@@ -1,0 +1,378 @@
+//! Answers: the lines of the given sources that have most to do with the question, quoted with where they stand.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::prompt::{self, Source};
+use super::words::{parts, singular};
+use crate::model::{Message, Role};
+
+const MOST_LINES: usize = 6;
+const MOST_SOURCES: usize = 3;
+const MOST_QUOTED: usize = 10;
+
+/// The answer to a conversation: its last message decides.
+pub(super) fn answer(messages: &[Message]) -> String {
+    let last = messages.iter().rev().find(|m| m.role == Role::User).map(|m| m.text.as_str()).unwrap_or_default();
+    let sources = prompt::sources(last);
+    let Some(question) = prompt::question(last) else { return introduction(false) };
+    if sources.is_empty() {
+        return introduction(true);
+    }
+    let terms = terms(question);
+    let lines: Vec<Line<'_>> = sources.iter().flat_map(lines_of).collect();
+    let best = rank(&lines, &terms);
+    if best.is_empty() { nothing_found(&sources) } else { quote(&sources, &lines, &best) }
+}
+
+/// What the engine says when it has nothing to quote.
+fn introduction(searched: bool) -> String {
+    let found = if searched { "Nothing that was found has to do with this question.\n\n" } else { "" };
+    format!(
+        "{found}I am `builtin/rules`, a small rule engine without a language model. I can:\n\n\
+         - answer questions about a workspace by quoting the lines that match them;\n\
+         - plan and make changes to Helm charts and Kubernetes YAML: replicas, images and tags, resources, environment \
+         variables, ports, ingress hosts, autoscaling, probes, service types, labels, annotations, and any values key by its path.\n\n\
+         I cannot hold a conversation. For that, configure a language model: set `OPENAI_API_KEY` or `OPENROUTER_API_KEY`, or \
+         add `[inference.providers.<name>]` with a `base_url` to `slipway.toml`, and name the model in `inference.default_model`.\n"
+    )
+}
+
+fn nothing_found(sources: &[Source<'_>]) -> String {
+    let mut answer = "No line of what was found matches the question. The nearest places are:\n\n".to_owned();
+    for source in sources.iter().take(MOST_SOURCES) {
+        let last = source.start_line + source.text.lines().count().saturating_sub(1);
+        answer.push_str(&format!("- `{}`, lines {}–{last} [{}]\n", source.path, source.start_line, source.index));
+    }
+    answer.push_str("\nI match words and am not a language model; asking with the words of the files helps.\n");
+    answer
+}
+
+/// A line of a source with the words that it, and the keys above it, say.
+struct Line<'a> {
+    index: u32,
+    path: &'a str,
+    number: usize,
+    text: &'a str,
+    /// For YAML: the keys above and its own, and its value.
+    keys: Vec<String>,
+    value: Option<&'a str>,
+    own: Vec<String>,
+    above: Vec<String>,
+}
+
+fn lines_of<'a>(source: &Source<'a>) -> Vec<Line<'a>> {
+    let yaml = super::project::is_yaml(source.path) && !source.text.contains("{{");
+    let mut open: Vec<(usize, String)> = Vec::new();
+    let mut lines = Vec::new();
+    // Words of comments belong to the key below them.
+    let mut comment: Vec<String> = Vec::new();
+    for (n, text) in source.text.lines().enumerate() {
+        let trimmed = text.trim();
+        if trimmed.is_empty() {
+            comment.clear();
+            continue;
+        }
+        let is_comment = yaml && trimmed.starts_with('#');
+        let (keys, value) = if yaml && !is_comment { keys_of(text, &mut open) } else { (Vec::new(), None) };
+        let own_key = keys.last().map(|k| words_of(k)).unwrap_or_default();
+        let mut own = if value.is_some() || !keys.is_empty() { own_key } else { words_of(trimmed) };
+        own.extend(value.map(words_of).unwrap_or_default());
+        let above = keys
+            .iter()
+            .rev()
+            .skip(1)
+            .flat_map(|k| words_of(k))
+            .chain(comment.iter().cloned())
+            .chain(words_of(source.path))
+            .collect();
+        if is_comment {
+            comment.extend(words_of(trimmed));
+        } else {
+            comment.clear();
+        }
+        lines.push(Line { index: source.index, path: source.path, number: source.start_line + n, text, keys, value, own, above });
+    }
+    lines
+}
+
+/// The keys that lead to a line of YAML, by its indentation, and its value.
+fn keys_of<'a>(text: &'a str, open: &mut Vec<(usize, String)>) -> (Vec<String>, Option<&'a str>) {
+    let body = text.trim_start().trim_start_matches("- ");
+    let indent = text.len() - body.len();
+    open.retain(|(at, _)| *at < indent);
+    let Some((key, value)) =
+        body.split_once(':').filter(|(k, v)| !k.contains(char::is_whitespace) && (v.is_empty() || v.starts_with(' ')))
+    else {
+        return (open.iter().map(|(_, k)| k.clone()).collect(), None);
+    };
+    open.push((indent, key.trim_matches('"').to_owned()));
+    let value = value.split(" #").next().map(str::trim).filter(|v| !v.is_empty());
+    (open.iter().map(|(_, k)| k.clone()).collect(), value)
+}
+
+fn words_of(text: &str) -> Vec<String> {
+    parts(text).iter().map(|p| stem(p)).collect()
+}
+
+fn stem(word: &str) -> String {
+    let word = singular(word);
+    let word = word.strip_suffix("ing").filter(|w| w.len() > 3).unwrap_or(word);
+    word.strip_suffix("ed").filter(|w| w.len() > 3).unwrap_or(word).to_owned()
+}
+
+/// The words of a question that can be found in a file.
+fn terms(question: &str) -> Vec<String> {
+    const STOP: &[&str] = &[
+        "a",
+        "an",
+        "the",
+        "is",
+        "are",
+        "was",
+        "be",
+        "do",
+        "does",
+        "did",
+        "how",
+        "many",
+        "much",
+        "what",
+        "which",
+        "where",
+        "when",
+        "who",
+        "why",
+        "of",
+        "in",
+        "on",
+        "at",
+        "to",
+        "for",
+        "from",
+        "with",
+        "and",
+        "or",
+        "it",
+        "its",
+        "this",
+        "that",
+        "there",
+        "i",
+        "we",
+        "you",
+        "me",
+        "my",
+        "our",
+        "can",
+        "could",
+        "should",
+        "would",
+        "will",
+        "have",
+        "has",
+        "run",
+        "runs",
+        "running",
+        "set",
+        "use",
+        "used",
+        "tell",
+        "show",
+        "please",
+        "about",
+        "any",
+        "by",
+        "as",
+        "so",
+        "current",
+        "currently",
+        "value",
+        "get",
+        "give",
+        "if",
+        "not",
+    ];
+    let mut terms: Vec<String> = parts(question).into_iter().filter(|w| !STOP.contains(&w.as_str())).map(|w| stem(&w)).collect();
+    // The words that files use for what people say.
+    let also: &[(&str, &[&str])] = &[
+        ("domain", &["host"]),
+        ("hostname", &["host"]),
+        ("url", &["host"]),
+        ("instance", &["replica"]),
+        ("pod", &["replica"]),
+        ("copy", &["replica"]),
+        ("version", &["tag", "version"]),
+        ("ram", &["memory"]),
+        ("variable", &["env"]),
+        ("scale", &["replica", "autoscal"]),
+    ];
+    let more: Vec<String> = also
+        .iter()
+        .filter(|(word, _)| terms.iter().any(|t| t == word))
+        .flat_map(|(_, w)| w.iter().map(|w| (*w).to_owned()))
+        .collect();
+    terms.extend(more);
+    terms.sort_unstable();
+    terms.dedup();
+    terms
+}
+
+/// The best lines by number, best first: rare words count more, a line's own words more than those above it, and a
+/// line with a value more than one without.
+fn rank(lines: &[Line<'_>], terms: &[String]) -> Vec<usize> {
+    let mut frequency: HashMap<&str, usize> = HashMap::new();
+    for term in terms {
+        let holds = |l: &&Line<'_>| l.own.contains(term) || l.above.contains(term);
+        frequency.insert(term, lines.iter().filter(holds).count());
+    }
+    let weight = |term: &String| match frequency.get(term.as_str()) {
+        Some(&n) if n > 0 => (1.0 + lines.len() as f64 / n as f64).ln(),
+        _ => 0.0,
+    };
+    let score = |line: &Line<'_>| {
+        let mut score = 0.0;
+        let mut own = 0;
+        for term in terms {
+            if line.own.contains(term) {
+                own += 1;
+                score += weight(term) * 2.0;
+            } else if line.above.contains(term) {
+                score += weight(term);
+            }
+        }
+        if own == 0 {
+            return 0.0;
+        }
+        let whole = line.keys.last().is_some_and(|k| words_of(k).iter().all(|w| terms.contains(w)));
+        score
+            * if line.value.is_some() && whole {
+                1.6
+            } else if line.value.is_some() {
+                1.2
+            } else {
+                1.0
+            }
+            / (1.0 + line.own.len() as f64 / 40.0)
+    };
+    let mut scored: Vec<(f64, usize)> = lines.iter().enumerate().map(|(n, l)| (score(l), n)).filter(|(s, _)| *s > 0.0).collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let least = scored.first().map_or(0.0, |(s, _)| s * 0.6);
+    let mut seen: Vec<(&str, usize)> = Vec::new();
+    let mut best = Vec::new();
+    for (score, n) in scored {
+        let place = (lines[n].path, lines[n].number);
+        if score >= least && !seen.contains(&place) && best.len() < MOST_LINES {
+            seen.push(place);
+            best.push(n);
+        }
+    }
+    best
+}
+
+fn quote(sources: &[Source<'_>], lines: &[Line<'_>], best: &[usize]) -> String {
+    let mut answer = String::new();
+    let top = &lines[best[0]];
+    if let Some(value) = top.value {
+        answer.push_str(&format!(
+            "`{}` is `{}` (`{}`, line {}) [{}].\n\n",
+            top.keys.join("."),
+            value.trim_matches(['"', '\'']),
+            top.path,
+            top.number,
+            top.index
+        ));
+    }
+    // By source, in the order of the best line of each.
+    let mut order: Vec<u32> = Vec::new();
+    let mut by_source: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for &n in best {
+        if !order.contains(&lines[n].index) {
+            order.push(lines[n].index);
+        }
+        by_source.entry(lines[n].index).or_default().push(n);
+    }
+    for index in order.into_iter().take(MOST_SOURCES) {
+        let Some(source) = sources.iter().find(|s| s.index == index) else { continue };
+        let mut wanted: Vec<usize> =
+            by_source.remove(&index).unwrap_or_default().into_iter().flat_map(|n| with_keys(lines, n)).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted.truncate(MOST_QUOTED);
+        let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { continue };
+        let (first, last) = (lines[*first].number, lines[*last].number);
+        let range = if first == last { format!("line {first}") } else { format!("lines {first}–{last}") };
+        let language = if super::project::is_yaml(source.path) { "yaml" } else { "" };
+        answer.push_str(&format!("From `{}`, {range} [{index}]:\n\n```{language}\n", source.path));
+        let mut before = None;
+        for n in wanted {
+            if before.is_some_and(|b| lines[n].number > b + 1) {
+                answer.push_str(&format!("{}…\n", " ".repeat(lines[n].text.len() - lines[n].text.trim_start().len())));
+            }
+            before = Some(lines[n].number);
+            answer.push_str(lines[n].text.trim_end());
+            answer.push('\n');
+        }
+        answer.push_str("```\n\n");
+    }
+    answer.push_str("Quoted by `builtin/rules`, which matches words and is not a language model.\n");
+    answer
+}
+
+/// A line of YAML with the lines of the keys above it, as far as its source has them.
+fn with_keys(lines: &[Line<'_>], n: usize) -> Vec<usize> {
+    let line = &lines[n];
+    let mut found = vec![n];
+    for depth in 1..line.keys.len() {
+        let is_key = |m: &usize| {
+            let l = &lines[*m];
+            l.index == line.index
+                && l.number < line.number
+                && l.keys.len() == depth
+                && l.keys[..] == line.keys[..depth]
+                && l.value.is_none()
+        };
+        found.extend((0..n).rev().find(is_key));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(context: &str, question: &str) -> String {
+        let text = format!("<context>\n{context}\n</context>\n<question>\n{question}\n</question>");
+        answer(&[Message { role: Role::User, text, tool_calls: Vec::new(), tool_call_id: String::new() }])
+    }
+
+    const VALUES: &str = "<source index=\"1\" path=\"values.yaml\" start_line=\"20\" end_line=\"30\">\n# The front door\ngateway:\n  # -- How many gateways run\n  replicas: 1\n  service:\n    type: ClusterIP\n    port: 50051\n  ingress:\n    host: \"\"\nplanner:\n  replicas: 4\n</source>\n<source index=\"2\" path=\"README.md\" start_line=\"1\" end_line=\"3\">\n# Chart\nThe gateway listens on a port.\nNothing else.\n</source>";
+
+    #[test]
+    fn the_line_in_question_is_quoted() {
+        let answer = ask(VALUES, "How many gateway replicas run?");
+        assert!(answer.starts_with("`gateway.replicas` is `1` (`values.yaml`, line 23) [1]."), "{answer}");
+        assert!(answer.contains("gateway:\n  …\n  replicas: 1\n"), "{answer}");
+        assert!(answer.contains("not a language model"));
+        assert!(ask(VALUES, "How many replicas does the planner have?").contains("`planner.replicas` is `4`"));
+        assert!(ask(VALUES, "which port does the service use?").contains("`gateway.service.port` is `50051`"));
+    }
+
+    #[test]
+    fn prose_is_quoted_too() {
+        assert!(ask(VALUES, "what listens?").contains("The gateway listens on a port."));
+    }
+
+    #[test]
+    fn without_a_match_it_says_so() {
+        let answer = ask(VALUES, "who wrote hamlet?");
+        assert!(answer.contains("No line") && answer.contains("values.yaml"), "{answer}");
+    }
+
+    #[test]
+    fn without_sources_it_says_what_it_is() {
+        let plain =
+            answer(&[Message { role: Role::User, text: "hi".into(), tool_calls: Vec::new(), tool_call_id: String::new() }]);
+        assert!(plain.contains("without a language model") && plain.contains("OPENAI_API_KEY"), "{plain}");
+        assert!(ask("", "x?").contains("Nothing that was found"));
+    }
+}

@@ -1,0 +1,173 @@
+//! What can go wrong: a provider's failures by kind, each with advice, and what they become for the caller.
+
+use std::time::Duration;
+
+use slipway_rpc::{BoxError, Fault, Reason};
+
+/// The kinds of a provider's failures, by who must act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The provider refused our key.
+    Auth,
+    /// Too many calls.
+    RateLimited,
+    /// The account has no credit.
+    CreditExhausted,
+    /// The messages do not fit the model's window.
+    ContextTooLong,
+    /// The provider's content rules refused the request.
+    ContentRefused,
+    /// The provider has no such model.
+    ModelNotFound,
+    /// The provider found the request malformed.
+    BadRequest,
+    /// The provider failed, or answered something that cannot be read.
+    Server,
+    /// The provider cannot be reached, or broke off.
+    Network,
+    /// Silence before the provider accepted the call.
+    TimeoutBeforeAnswer,
+    /// Silence in the middle of an answer.
+    TimeoutBetweenDeltas,
+}
+
+impl Kind {
+    /// The stable reason that callers see.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Auth => Reason::ProviderAuthFailed,
+            Self::RateLimited => Reason::ProviderRateLimited,
+            Self::CreditExhausted => Reason::ProviderCreditExhausted,
+            Self::ContextTooLong => Reason::ContextTooLong,
+            Self::ContentRefused => Reason::ContentRefused,
+            Self::ModelNotFound => Reason::ModelNotFound,
+            Self::BadRequest => Reason::ProviderRejectedRequest,
+            Self::Server | Self::Network => Reason::ProviderUnavailable,
+            Self::TimeoutBeforeAnswer | Self::TimeoutBetweenDeltas => Reason::ProviderTimeout,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Auth => "check the provider's api_key in the settings, or its environment variable",
+            Self::RateLimited => "wait and try again, or ask the provider for a higher limit",
+            Self::CreditExhausted => "add credit to the provider's account, or choose another model",
+            Self::ContextTooLong => "send less text, or choose a model with a larger context window",
+            Self::ContentRefused => "rephrase the request, or choose another model",
+            Self::ModelNotFound => "check the model's name against ListModels",
+            Self::BadRequest => {
+                "check that the model supports what was asked (tools, temperature, output limit) and the base_url"
+            }
+            Self::Server => "try again later, or choose another model",
+            Self::Network => "check the provider's base_url and this machine's network",
+            Self::TimeoutBeforeAnswer | Self::TimeoutBetweenDeltas => {
+                "try again, or raise the provider's timeouts in the settings"
+            }
+        }
+    }
+
+    /// True when the same request may succeed in a moment.
+    pub(crate) fn is_retryable(self) -> bool {
+        matches!(self, Self::RateLimited | Self::Server | Self::Network)
+    }
+}
+
+/// A provider's failure.
+#[derive(Debug, thiserror::Error)]
+#[error("{provider}: {message}")]
+pub struct ProviderError {
+    /// What kind of failure.
+    pub kind: Kind,
+    /// The provider's name in the settings.
+    pub provider: String,
+    /// What happened, for people.
+    pub message: String,
+    /// When the provider said to try again.
+    pub retry_after: Option<Duration>,
+    /// The cause, for the log.
+    #[source]
+    pub cause: Option<BoxError>,
+}
+
+impl ProviderError {
+    /// A failure without a cause below it.
+    pub fn new(kind: Kind, provider: &str, message: impl Into<String>) -> Self {
+        Self { kind, provider: provider.to_owned(), message: message.into(), retry_after: None, cause: None }
+    }
+
+    /// Keeps the cause for the log.
+    pub(crate) fn caused_by(mut self, cause: impl Into<BoxError>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+}
+
+impl From<ProviderError> for Fault {
+    fn from(error: ProviderError) -> Self {
+        let message = format!("{error}; {}", error.kind.advice());
+        let mut fault = Fault::new(error.kind.reason(), message).with("provider", &error.provider);
+        if let Some(delay) = error.retry_after {
+            fault = fault.retry_after(delay);
+        }
+        match error.cause {
+            Some(cause) => fault.source(cause),
+            None => fault,
+        }
+    }
+}
+
+/// Why a call of this service fails.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No provider of that name, or a provider that has no such model.
+    #[error("no configured provider serves the model \"{model}\"; ListModels names those that can be called")]
+    ModelNotFound {
+        /// What was asked for.
+        model: String,
+    },
+    /// A page token that this service did not make.
+    #[error("the page token is not one that ListModels returned")]
+    PageToken,
+    /// The call's deadline has passed.
+    #[error("the call's deadline passed before the model had answered")]
+    Deadline,
+    /// A provider failed.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::ModelNotFound { model } => Fault::new(Reason::ModelNotFound, message).with("model", model),
+            Error::PageToken => Fault::new(Reason::PageTokenInvalid, message),
+            Error::Deadline => Fault::new(Reason::DeadlineExceeded, message),
+            Error::Provider(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_its_provider_and_its_advice() {
+        let mut error = ProviderError::new(Kind::RateLimited, "openai", "too many requests");
+        error.retry_after = Some(Duration::from_secs(7));
+        let fault = Fault::from(error);
+        assert_eq!(fault.reason(), Reason::ProviderRateLimited);
+        assert!(fault.message().contains("openai: too many requests"));
+        assert!(fault.message().contains("wait and try again"));
+    }
+
+    #[test]
+    fn only_failures_that_pass_are_retried() {
+        for kind in [Kind::Auth, Kind::CreditExhausted, Kind::ContextTooLong, Kind::BadRequest, Kind::TimeoutBetweenDeltas] {
+            assert!(!kind.is_retryable(), "{kind:?}");
+        }
+        assert!(Kind::Server.is_retryable());
+    }
+}

@@ -1,0 +1,283 @@
+//! What a call of a model is made of, whoever provides it: prompts, deltas, completions, usage.
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+
+use crate::error::ProviderError;
+
+/// The separator between provider and model in a model's id.
+pub(crate) const SEPARATOR: char = '/';
+
+/// Who speaks in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Instructions of the program.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+    /// The result of a tool call.
+    Tool,
+}
+
+/// A call of a tool by the model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ToolCall {
+    /// Unique in its message.
+    pub(crate) id: String,
+    /// The tool's name.
+    pub(crate) name: String,
+    /// The arguments as JSON text, as the model wrote them.
+    pub(crate) arguments: String,
+}
+
+/// One message to a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// Who speaks.
+    pub(crate) role: Role,
+    /// What is said.
+    pub(crate) text: String,
+    /// The calls that an assistant's message made.
+    pub(crate) tool_calls: Vec<ToolCall>,
+    /// For a tool's message: the call that it answers.
+    pub(crate) tool_call_id: String,
+}
+
+/// A tool that the model may call.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tool {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it does.
+    pub(crate) description: String,
+    /// The JSON Schema of its arguments.
+    pub(crate) parameters: serde_json::Value,
+}
+
+/// Whether the model must call tools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ToolChoice {
+    /// The model decides.
+    #[default]
+    Auto,
+    /// It must not.
+    None,
+    /// It must call at least one.
+    Required,
+}
+
+/// What to complete. `model` is the provider's own name of the model, without the provider.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Request {
+    /// The provider's name of the model.
+    pub(crate) model: String,
+    /// The conversation so far.
+    pub(crate) messages: Vec<Message>,
+    /// The tools that the model may call.
+    pub(crate) tools: Vec<Tool>,
+    /// Whether it must.
+    pub(crate) tool_choice: ToolChoice,
+    /// The most tokens to write; 0: the model's own limit.
+    pub(crate) max_output_tokens: u32,
+    /// `None`: the provider's default.
+    pub(crate) temperature: Option<f64>,
+}
+
+/// Why a model stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Finish {
+    /// The provider did not say.
+    #[default]
+    Unknown,
+    /// It was done.
+    Stop,
+    /// It reached a limit of tokens.
+    Length,
+    /// It wants the results of its tool calls.
+    ToolCalls,
+    /// The provider's content rules stopped it.
+    ContentFilter,
+}
+
+/// What a call used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Tokens of the request.
+    pub(crate) input: u64,
+    /// Tokens of the answer, reasoning included.
+    pub(crate) output: u64,
+    /// The part of `input` that the provider had cached.
+    pub(crate) cached_input: u64,
+    /// The part of `output` that was reasoning.
+    pub(crate) reasoning: u64,
+    /// True when these are our own estimate.
+    pub(crate) estimated: bool,
+}
+
+/// One step of an answer. `Started` comes first, `Completed` last and once, unless the stream ends with an error.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Delta {
+    /// The provider has accepted the call.
+    Started,
+    /// More of the text.
+    Text(String),
+    /// More of the reasoning.
+    Reasoning(String),
+    /// More of a tool call.
+    ToolCall {
+        /// Which call of the answer, from 0, without gaps.
+        index: u32,
+        /// The call's id; only in its first delta.
+        id: String,
+        /// The tool's name; only in its first delta.
+        name: String,
+        /// More of the arguments' JSON text.
+        arguments: String,
+    },
+    /// The end.
+    Completed {
+        /// Why the model stopped.
+        finish: Finish,
+        /// What it used.
+        usage: Usage,
+    },
+}
+
+/// An answer as a stream; dropping it drops the provider's connection.
+pub(crate) type Deltas = BoxStream<'static, Result<Delta, ProviderError>>;
+
+/// A whole answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Completion {
+    /// The text.
+    pub(crate) text: String,
+    /// The reasoning, never part of `text`.
+    pub(crate) reasoning: String,
+    /// The tool calls, in order.
+    pub(crate) tool_calls: Vec<ToolCall>,
+    /// Why the model stopped.
+    pub(crate) finish: Finish,
+    /// What it used.
+    pub(crate) usage: Usage,
+}
+
+impl Completion {
+    /// The whole answer of a stream.
+    pub(crate) async fn collect(mut deltas: Deltas) -> Result<Self, ProviderError> {
+        let mut whole = Self::default();
+        while let Some(delta) = deltas.next().await {
+            match delta? {
+                Delta::Started => {}
+                Delta::Text(text) => whole.text.push_str(&text),
+                Delta::Reasoning(text) => whole.reasoning.push_str(&text),
+                Delta::ToolCall { index, id, name, arguments } => {
+                    let index = index as usize;
+                    if index == whole.tool_calls.len() {
+                        whole.tool_calls.push(ToolCall { id, name, arguments });
+                    } else if let Some(call) = whole.tool_calls.get_mut(index) {
+                        call.arguments.push_str(&arguments);
+                    }
+                }
+                Delta::Completed { finish, usage } => (whole.finish, whole.usage) = (finish, usage),
+            }
+        }
+        Ok(whole)
+    }
+}
+
+/// A model that can be called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ModelInfo {
+    /// The provider's name of the model.
+    pub(crate) name: String,
+    /// For people; empty: the name.
+    pub(crate) display_name: String,
+    /// Tokens of input and output together; 0 when not known.
+    pub(crate) context_window: u64,
+    /// True when it can call tools.
+    pub(crate) tools: bool,
+}
+
+/// Splits `provider/model` at the first slash: the model's part may hold slashes itself.
+pub(crate) fn split_model(id: &str) -> Option<(&str, &str)> {
+    let (provider, model) = id.split_once(SEPARATOR)?;
+    (!provider.is_empty() && !model.is_empty()).then_some((provider, model))
+}
+
+/// The tokens of a text, about: long words count as several pieces, every mark as one.
+pub(crate) fn estimate_tokens(text: &str) -> u64 {
+    let mut tokens = 0;
+    let mut word = 0u64;
+    for c in text.chars() {
+        match c {
+            c if c.is_ascii_alphanumeric() => word += 1,
+            c if c.is_alphanumeric() => word += 2,
+            c => {
+                tokens += word.div_ceil(6);
+                word = 0;
+                tokens += u64::from(!c.is_whitespace());
+            }
+        }
+    }
+    tokens + word.div_ceil(6)
+}
+
+/// The tokens of a request, about.
+pub(crate) fn estimate_request(request: &Request) -> u64 {
+    let messages: u64 = request
+        .messages
+        .iter()
+        .map(|m| 4 + estimate_tokens(&m.text) + m.tool_calls.iter().map(|c| 4 + estimate_tokens(&c.arguments)).sum::<u64>())
+        .sum();
+    let tools: u64 =
+        request.tools.iter().map(|t| 8 + estimate_tokens(&t.description) + estimate_tokens(&t.parameters.to_string())).sum();
+    messages + tools
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_part_may_hold_slashes() {
+        assert_eq!(split_model("openrouter/meta-llama/llama-3"), Some(("openrouter", "meta-llama/llama-3")));
+        assert_eq!(split_model("rules"), None);
+        assert_eq!(split_model("/x"), None);
+        assert_eq!(split_model("x/"), None);
+    }
+
+    #[test]
+    fn estimates_grow_with_the_text() {
+        assert_eq!(estimate_tokens(""), 0);
+        assert_eq!(estimate_tokens("one two, three"), 4);
+        assert_eq!(estimate_tokens("internationalization"), 4);
+        assert!(estimate_tokens("日本語のテキスト") >= 2);
+    }
+
+    #[tokio::test]
+    async fn a_stream_collects_into_one_answer() {
+        let call = |index, id: &str, name: &str, arguments: &str| Delta::ToolCall {
+            index,
+            id: id.into(),
+            name: name.into(),
+            arguments: arguments.into(),
+        };
+        let deltas = vec![
+            Delta::Started,
+            Delta::Reasoning("hm".into()),
+            Delta::Text("a".into()),
+            call(0, "x", "f", "{"),
+            call(1, "y", "g", "{}"),
+            call(0, "", "", "}"),
+            Delta::Text("b".into()),
+            Delta::Completed { finish: Finish::ToolCalls, usage: Usage { input: 1, ..Usage::default() } },
+        ];
+        let whole = Completion::collect(futures::stream::iter(deltas.into_iter().map(Ok)).boxed()).await.unwrap();
+        assert_eq!((whole.text.as_str(), whole.reasoning.as_str()), ("ab", "hm"));
+        assert_eq!(whole.tool_calls.len(), 2);
+        assert_eq!(whole.tool_calls[0].arguments, "{}");
+        assert_eq!(whole.usage.input, 1);
+    }
+}

@@ -1,0 +1,81 @@
+//! The provider trait and the table of providers in force.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::builtin::{self, Builtin};
+use crate::error::Error;
+use crate::model::{Deltas, ModelInfo, Request, split_model};
+use crate::settings::{ProviderKind, Settings};
+
+pub(crate) mod catalog;
+pub(crate) mod openai;
+
+use openai::OpenAi;
+
+/// Something that completes prompts.
+#[async_trait]
+pub(crate) trait Provider: Send + Sync {
+    /// Answers as the model writes. Dropping the stream ends the call at once.
+    fn stream(&self, request: Request) -> Deltas;
+
+    /// The models that can be called, as far as they are known now. Never fails and takes a bounded time.
+    async fn models(&self) -> Vec<ModelInfo>;
+}
+
+/// A model with its provider.
+pub(crate) struct Target {
+    /// `provider/model`.
+    pub(crate) id: String,
+    /// The provider's name of the model.
+    pub(crate) model: String,
+    /// The provider.
+    pub(crate) provider: Arc<dyn Provider>,
+}
+
+/// The providers in force, by name.
+pub(crate) struct Providers {
+    default_model: String,
+    by_name: BTreeMap<String, Arc<dyn Provider>>,
+}
+
+impl Providers {
+    /// Opens clients for everything in the settings.
+    pub(crate) fn new(settings: &Settings) -> Result<Self, reqwest::Error> {
+        let delay = Duration::from_millis(settings.builtin_delta_delay_ms);
+        let mut by_name: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
+        by_name.insert(builtin::PROVIDER.to_owned(), Arc::new(Builtin::new(delay)));
+        for (name, provider) in &settings.providers {
+            let opened = match provider.kind {
+                ProviderKind::Openai => OpenAi::new(name, provider)?,
+            };
+            by_name.insert(name.clone(), Arc::new(opened));
+        }
+        Ok(Self { default_model: settings.default_model.clone(), by_name })
+    }
+
+    /// The model that an empty name means.
+    pub(crate) fn default_model(&self) -> &str {
+        &self.default_model
+    }
+
+    /// The provider of a model; an empty id means the default.
+    pub(crate) fn get(&self, id: &str) -> Result<Target, Error> {
+        let id = if id.is_empty() { &self.default_model } else { id };
+        let missing = || Error::ModelNotFound { model: id.to_owned() };
+        let (name, model) = split_model(id).ok_or_else(missing)?;
+        let provider = self.by_name.get(name).ok_or_else(missing)?;
+        if name == builtin::PROVIDER && model != builtin::MODEL {
+            return Err(missing());
+        }
+        Ok(Target { id: id.to_owned(), model: model.to_owned(), provider: provider.clone() })
+    }
+
+    /// All providers, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Provider>)> {
+        self.by_name.iter().map(|(name, provider)| (name.as_str(), provider))
+    }
+}

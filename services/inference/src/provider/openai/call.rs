@@ -1,0 +1,314 @@
+//! One call as a stream: sending, waiting for the provider's yes, reading deltas, trying again while nothing was said.
+//!
+//! The stream is polled directly by whoever reads it: no task and no channel lies between, so dropping it drops the
+//! connection, and a slow reader slows the provider down.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, Stream};
+use futures::{FutureExt as _, StreamExt as _};
+use reqwest::Response;
+use reqwest::header::CONTENT_TYPE;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use super::chunk::Reader;
+use super::{Endpoint, failure, sse};
+use crate::error::{Kind, ProviderError};
+use crate::model::Delta;
+
+const MAX_REFUSAL: usize = 64 << 10;
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_WHOLE_ANSWER: usize = 32 << 20;
+// A provider that wants us to wait longer than this gets its answer passed on instead.
+const MAX_RETRY_WAIT: Duration = Duration::from_secs(10);
+// How long the end of a body may lag behind the end of the answer before its connection is given up.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
+
+type Body = BoxStream<'static, reqwest::Result<Bytes>>;
+type Opening = BoxFuture<'static, Result<Response, ProviderError>>;
+
+/// A call in progress.
+pub(super) struct Call {
+    at: Arc<Endpoint>,
+    request: Bytes,
+    input_estimate: u64,
+    backoff: ExponentialBackoff,
+    state: State,
+    reader: Reader,
+    queue: VecDeque<Delta>,
+    started: bool,
+    spoken: bool,
+}
+
+enum State {
+    Opening(Opening),
+    Waiting(Pin<Box<Sleep>>),
+    Reading(Reading),
+    // The answer is over; the body's end is read so that the connection can be used again.
+    Draining(Body, Pin<Box<Sleep>>),
+    Failing(ProviderError),
+    Over,
+}
+
+struct Reading {
+    body: Body,
+    // Servers that ignore `stream` answer with one JSON document.
+    whole: Option<Vec<u8>>,
+    decoder: sse::Decoder,
+    silence: Pin<Box<Sleep>>,
+    heard: Instant,
+}
+
+impl Call {
+    /// A call that is sent when it is first polled.
+    pub(super) fn new(at: Arc<Endpoint>, request: Bytes, input_estimate: u64) -> Self {
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(250))
+            .with_max_delay(Duration::from_secs(5))
+            .with_max_times(at.max_retries as usize)
+            .with_jitter()
+            .build();
+        let state = State::Opening(open(at.clone(), request.clone()).boxed());
+        Self {
+            at,
+            request,
+            input_estimate,
+            backoff,
+            state,
+            reader: Reader::default(),
+            queue: VecDeque::new(),
+            started: false,
+            spoken: false,
+        }
+    }
+
+    /// What a failure leads to: another attempt while nothing was said, else the end.
+    fn failed(&mut self, error: ProviderError) -> State {
+        if self.spoken || !self.queue.is_empty() || !error.kind.is_retryable() {
+            return State::Failing(error);
+        }
+        let asked = error.retry_after.unwrap_or_default();
+        match self.backoff.next() {
+            Some(delay) if asked <= MAX_RETRY_WAIT => {
+                tracing::debug!(provider = self.at.name, kind = ?error.kind, "trying again");
+                self.reader = Reader::default();
+                State::Waiting(Box::pin(sleep(delay.max(asked))))
+            }
+            _ => State::Failing(error),
+        }
+    }
+
+    /// The next state from reading, once there is one; deltas go to the queue.
+    fn poll_reading(&mut self, reading: &mut Reading, cx: &mut Context<'_>) -> Poll<Option<State>> {
+        match reading.body.poll_next_unpin(cx) {
+            Poll::Ready(Some(Ok(bytes))) => {
+                reading.heard = Instant::now();
+                if let Err(error) = self.read(reading, &bytes) {
+                    return Poll::Ready(Some(self.failed(error)));
+                }
+                if !self.reader.is_done() {
+                    return Poll::Ready(None);
+                }
+                let body = std::mem::replace(&mut reading.body, futures::stream::empty().boxed());
+                Poll::Ready(Some(self.ended(body)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let error = error.without_url();
+                let error =
+                    ProviderError::new(Kind::Network, &self.at.name, "broke off in the middle of its answer").caused_by(error);
+                Poll::Ready(Some(self.failed(error)))
+            }
+            Poll::Ready(None) => {
+                let next = match self.read_rest(reading) {
+                    Ok(()) => self.ended(futures::stream::empty().boxed()),
+                    Err(error) => self.failed(error),
+                };
+                Poll::Ready(Some(next))
+            }
+            Poll::Pending => {
+                // The timer is moved only when it fires: hearing a delta costs no timer operation.
+                while reading.silence.as_mut().poll(cx).is_ready() {
+                    let until = reading.heard + self.at.idle_timeout;
+                    if until <= Instant::now() {
+                        let message = format!("was silent for {:?} in the middle of its answer", self.at.idle_timeout);
+                        let error = ProviderError::new(Kind::TimeoutBetweenDeltas, &self.at.name, message);
+                        return Poll::Ready(Some(self.failed(error)));
+                    }
+                    reading.silence.as_mut().reset(until);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn read(&mut self, reading: &mut Reading, bytes: &[u8]) -> Result<(), ProviderError> {
+        if let Some(whole) = &mut reading.whole {
+            whole.extend_from_slice(bytes);
+            if whole.len() > MAX_WHOLE_ANSWER {
+                return Err(ProviderError::new(Kind::Server, &self.at.name, "sent an answer that is too long"));
+            }
+            return Ok(());
+        }
+        let Self { at, reader, queue, .. } = self;
+        let decoded =
+            reading.decoder.feed(bytes, |data| Ok::<_, Failed>(reader.event(&at.name, at.key.as_ref(), data, queue)?));
+        decoded.map_err(|e| e.named(&self.at.name))
+    }
+
+    fn read_rest(&mut self, reading: &mut Reading) -> Result<(), ProviderError> {
+        let Self { at, reader, queue, .. } = self;
+        match reading.whole.take() {
+            Some(whole) => reader.event(&at.name, at.key.as_ref(), &whole, queue),
+            None => reading.decoder.finish(|data| reader.event(&at.name, at.key.as_ref(), data, queue)),
+        }
+    }
+
+    /// The answer is over: its last delta, or that it is not whole.
+    fn ended(&mut self, body: Body) -> State {
+        match self.reader.end(&self.at.name, self.input_estimate) {
+            Ok(last) => {
+                self.queue.push_back(last);
+                State::Draining(body, Box::pin(sleep(DRAIN_TIMEOUT)))
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+}
+
+impl Stream for Call {
+    type Item = Result<Delta, ProviderError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Some(delta) = this.queue.pop_front() {
+                this.spoken = true;
+                return Poll::Ready(Some(Ok(delta)));
+            }
+            match std::mem::replace(&mut this.state, State::Over) {
+                State::Opening(mut opening) => match opening.as_mut().poll(cx) {
+                    Poll::Pending => {
+                        this.state = State::Opening(opening);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Err(error)) => this.state = this.failed(error),
+                    Poll::Ready(Ok(response)) => {
+                        this.state = State::Reading(Reading::of(response, this.at.idle_timeout));
+                        if !std::mem::replace(&mut this.started, true) {
+                            return Poll::Ready(Some(Ok(Delta::Started)));
+                        }
+                    }
+                },
+                State::Waiting(mut timer) => {
+                    if timer.as_mut().poll(cx).is_pending() {
+                        this.state = State::Waiting(timer);
+                        return Poll::Pending;
+                    }
+                    this.state = State::Opening(open(this.at.clone(), this.request.clone()).boxed());
+                }
+                State::Reading(mut reading) => match this.poll_reading(&mut reading, cx) {
+                    Poll::Ready(Some(next)) => this.state = next,
+                    Poll::Ready(None) => this.state = State::Reading(reading),
+                    Poll::Pending => {
+                        this.state = State::Reading(reading);
+                        return Poll::Pending;
+                    }
+                },
+                State::Draining(mut body, mut timer) => match body.poll_next_unpin(cx) {
+                    Poll::Ready(Some(Ok(_))) => this.state = State::Draining(body, timer),
+                    Poll::Ready(_) => return Poll::Ready(None),
+                    Poll::Pending => {
+                        if timer.as_mut().poll(cx).is_pending() {
+                            this.state = State::Draining(body, timer);
+                            return Poll::Pending;
+                        }
+                        return Poll::Ready(None);
+                    }
+                },
+                State::Failing(error) => return Poll::Ready(Some(Err(error))),
+                State::Over => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Reading {
+    fn of(response: Response, idle: Duration) -> Self {
+        let json =
+            response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|v| v.starts_with("application/json"));
+        Self {
+            body: response.bytes_stream().boxed(),
+            whole: json.then(Vec::new),
+            decoder: sse::Decoder::default(),
+            silence: Box::pin(sleep(idle)),
+            heard: Instant::now(),
+        }
+    }
+}
+
+enum Failed {
+    TooLarge,
+    Provider(ProviderError),
+}
+
+impl From<sse::TooLarge> for Failed {
+    fn from(_: sse::TooLarge) -> Self {
+        Self::TooLarge
+    }
+}
+
+impl From<ProviderError> for Failed {
+    fn from(error: ProviderError) -> Self {
+        Self::Provider(error)
+    }
+}
+
+impl Failed {
+    fn named(self, provider: &str) -> ProviderError {
+        match self {
+            Self::TooLarge => ProviderError::new(Kind::Server, provider, "sent an event that is too long"),
+            Self::Provider(error) => error,
+        }
+    }
+}
+
+/// Sends the request and waits for the provider's yes or no.
+async fn open(at: Arc<Endpoint>, request: Bytes) -> Result<Response, ProviderError> {
+    let sent = at.client.post(at.chat_url.clone()).headers(at.headers.clone()).body(request).send();
+    let response = match timeout(at.headers_timeout, sent).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => {
+            let message = if error.is_connect() { "cannot be reached" } else { "broke off before it answered" };
+            return Err(ProviderError::new(Kind::Network, &at.name, message).caused_by(error.without_url()));
+        }
+        Err(_) => {
+            let message = format!("did not answer within {:?}", at.headers_timeout);
+            return Err(ProviderError::new(Kind::TimeoutBeforeAnswer, &at.name, message));
+        }
+    };
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let headers = response.headers().clone();
+    // A refusal whose body does not come is a refusal all the same.
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    let _ = timeout(REFUSAL_TIMEOUT, async {
+        while let Some(Ok(chunk)) = chunks.next().await {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_REFUSAL {
+                break;
+            }
+        }
+    })
+    .await;
+    Err(failure::from_response(&at.name, at.key.as_ref(), status, &headers, &body))
+}

@@ -1,0 +1,57 @@
+//! The gRPC face: decode, call the service, encode.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use slipway_proto::inference as pb;
+use slipway_proto::inference::inference_service_server::InferenceService;
+use slipway_rpc::{Ctx, status};
+use tonic::{Request, Response, Status};
+
+use crate::convert;
+use crate::service::Inference;
+
+/// The service behind its generated trait.
+pub(crate) struct Rpc(pub(crate) Arc<Inference>);
+
+#[tonic::async_trait]
+impl InferenceService for Rpc {
+    async fn complete(&self, request: Request<pb::CompleteRequest>) -> Result<Response<pb::CompleteResponse>, Status> {
+        let ctx = Ctx::of(&request)?;
+        let asked = convert::prompt(request.into_inner().prompt)?;
+        let (model, whole) = self.0.complete(&ctx, asked).await.map_err(status)?;
+        Ok(Response::new(pb::CompleteResponse { completion: Some(convert::completion(model, whole)) }))
+    }
+
+    type StreamCompleteStream = BoxStream<'static, Result<pb::StreamCompleteResponse, Status>>;
+
+    async fn stream_complete(
+        &self,
+        request: Request<pb::StreamCompleteRequest>,
+    ) -> Result<Response<Self::StreamCompleteStream>, Status> {
+        Ctx::of(&request)?;
+        let asked = convert::prompt(request.into_inner().prompt)?;
+        let (model, deltas) = self.0.stream_complete(asked).map_err(status)?;
+        // Mapped in place: the reader polls the provider's connection itself.
+        let events = deltas.map(move |delta| delta.map(|d| convert::delta(&model, d)).map_err(status));
+        Ok(Response::new(events.boxed()))
+    }
+
+    async fn list_models(&self, request: Request<pb::ListModelsRequest>) -> Result<Response<pb::ListModelsResponse>, Status> {
+        Ctx::of(&request)?;
+        let (size, token) = convert::list_models(request.into_inner())?;
+        let listed = self.0.list_models(size, &token).await.map_err(status)?;
+        Ok(Response::new(convert::models(listed)))
+    }
+
+    async fn test_connection(
+        &self,
+        request: Request<pb::TestConnectionRequest>,
+    ) -> Result<Response<pb::TestConnectionResponse>, Status> {
+        let ctx = Ctx::of(&request)?;
+        let model = convert::test_connection(request.get_ref())?;
+        let tested = self.0.test_connection(&ctx, &model).await.map_err(status)?;
+        Ok(Response::new(convert::tested(tested)))
+    }
+}

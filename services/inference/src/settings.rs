@@ -1,0 +1,249 @@
+//! The settings of this service and what they are in force, with the providers that the environment turns on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::Url;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::builtin;
+use crate::model::split_model;
+
+/// Providers that a key in the environment turns on: name, variable, base URL.
+const KNOWN: [(&str, &str, &str); 2] = [
+    ("openai", "OPENAI_API_KEY", "https://api.openai.com/v1"),
+    ("openrouter", "OPENROUTER_API_KEY", "https://openrouter.ai/api/v1"),
+];
+const MAX_TIMEOUT_MS: u64 = 3_600_000;
+const MAX_RETRIES: u32 = 10;
+
+/// `[inference]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The model that an empty name means.
+    pub default_model: String,
+    /// How long a rule-engine answer waits before each of its deltas, in milliseconds.
+    pub builtin_delta_delay_ms: u64,
+    /// Providers by name: the part of a model's id before the slash.
+    pub providers: BTreeMap<String, ProviderSettings>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            default_model: format!("{}/{}", builtin::PROVIDER, builtin::MODEL),
+            builtin_delta_delay_ms: 0,
+            providers: BTreeMap::new(),
+        }
+    }
+}
+
+/// How a provider is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderKind {
+    /// OpenAI's Chat Completions, which most others speak too.
+    #[default]
+    Openai,
+}
+
+/// `[inference.providers.<name>]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProviderSettings {
+    /// The protocol.
+    pub kind: ProviderKind,
+    /// Where the API is, up to and with its version: `http://127.0.0.1:11434/v1`.
+    pub base_url: String,
+    /// The key; not needed for local servers.
+    #[serde(serialize_with = "masked")]
+    pub api_key: Option<SecretString>,
+    /// Models to list; any other name is passed on as well.
+    pub models: Vec<String>,
+    /// How long connecting may take.
+    pub connect_timeout_ms: u64,
+    /// How long the provider may take to accept a call.
+    pub headers_timeout_ms: u64,
+    /// How long the provider may be silent in the middle of an answer.
+    pub idle_timeout_ms: u64,
+    /// How often a call that failed before its first token is tried again.
+    pub max_retries: u32,
+}
+
+impl Default for ProviderSettings {
+    fn default() -> Self {
+        Self {
+            kind: ProviderKind::Openai,
+            base_url: String::new(),
+            api_key: None,
+            models: Vec::new(),
+            connect_timeout_ms: 10_000,
+            headers_timeout_ms: 120_000,
+            idle_timeout_ms: 120_000,
+            max_retries: 2,
+        }
+    }
+}
+
+impl ProviderSettings {
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    pub(crate) fn headers_timeout(&self) -> Duration {
+        Duration::from_millis(self.headers_timeout_ms)
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+}
+
+// A key never leaves by `slipway config`.
+fn masked<S: Serializer>(key: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    key.as_ref().map(|_| "********").serialize(serializer)
+}
+
+impl Settings {
+    /// Refuses values that cannot work, naming the key.
+    pub fn check(&self) -> Result<(), String> {
+        let Some((default, model)) = split_model(&self.default_model) else {
+            return Err(format!("inference.default_model = \"{}\" is not of the form provider/model", self.default_model));
+        };
+        if default == builtin::PROVIDER && model != builtin::MODEL {
+            return Err(format!("inference.default_model: {} has only the model \"{}\"", builtin::PROVIDER, builtin::MODEL));
+        }
+        let known = KNOWN.iter().any(|(name, ..)| *name == default);
+        if default != builtin::PROVIDER && !known && !self.providers.contains_key(default) {
+            return Err(format!(
+                "inference.default_model names the provider \"{default}\", which inference.providers does not have"
+            ));
+        }
+        if self.builtin_delta_delay_ms > 10_000 {
+            return Err("inference.builtin_delta_delay_ms is over 10000".into());
+        }
+        self.providers.iter().try_for_each(|(name, provider)| check_provider(name, provider))
+    }
+
+    /// These settings with the providers that the environment turns on. A key from the environment is sent only to the
+    /// service that it is for, never to another base URL.
+    pub(crate) fn in_force(&self, env: impl Fn(&str) -> Option<String>) -> Self {
+        let mut all = self.clone();
+        for (name, variable, base_url) in KNOWN {
+            let key = env(variable).map(|k| k.trim().to_owned()).filter(|k| !k.is_empty());
+            if key.is_some() || all.providers.contains_key(name) {
+                let provider = all.providers.entry(name.to_owned()).or_default();
+                if provider.base_url.is_empty() {
+                    provider.base_url = base_url.to_owned();
+                }
+                if provider.api_key.is_none() && provider.base_url.trim_end_matches('/') == base_url {
+                    provider.api_key = key.map(SecretString::from);
+                }
+            }
+        }
+        all
+    }
+}
+
+fn check_provider(name: &str, provider: &ProviderSettings) -> Result<(), String> {
+    let at = |key: &str| format!("inference.providers.{name}.{key}");
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name == builtin::PROVIDER || name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
+        return Err(format!(
+            "inference.providers.{name}: a provider's name is 1 to 64 of a-z, 0-9, '-', '_', '.', and not \"builtin\""
+        ));
+    }
+    let known = KNOWN.iter().any(|(known, ..)| *known == name);
+    if provider.base_url.is_empty() && !known {
+        return Err(format!("{} is missing", at("base_url")));
+    }
+    if !provider.base_url.is_empty() {
+        let url = Url::parse(&provider.base_url).map_err(|e| format!("{} = \"{}\": {e}", at("base_url"), provider.base_url))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err(format!("{} = \"{}\" is not an http or https URL", at("base_url"), provider.base_url));
+        }
+    }
+    if let Some(bad) = provider.models.iter().find(|m| m.is_empty() || m.chars().count() > 150 || m.chars().any(char::is_control))
+    {
+        return Err(format!("{}: \"{}\" is not a model's name", at("models"), bad.escape_debug()));
+    }
+    let timeouts = [
+        ("connect_timeout_ms", provider.connect_timeout_ms),
+        ("headers_timeout_ms", provider.headers_timeout_ms),
+        ("idle_timeout_ms", provider.idle_timeout_ms),
+    ];
+    for (key, value) in timeouts {
+        if value == 0 || value > MAX_TIMEOUT_MS {
+            return Err(format!("{} = {value} is not between 1 and {MAX_TIMEOUT_MS}", at(key)));
+        }
+    }
+    if provider.max_retries > MAX_RETRIES {
+        return Err(format!("{} = {} is over {MAX_RETRIES}", at("max_retries"), provider.max_retries));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    fn parse(text: &str) -> Settings {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn defaults_need_no_key() {
+        let settings = Settings::default();
+        settings.check().unwrap();
+        assert_eq!(settings.default_model, "builtin/rules");
+        assert!(settings.in_force(|_| None).providers.is_empty());
+    }
+
+    #[test]
+    fn keys_in_the_environment_turn_providers_on() {
+        let env = |name: &str| (name == "OPENROUTER_API_KEY").then(|| " sk-or \n".to_owned());
+        let all = Settings::default().in_force(env);
+        let provider = &all.providers["openrouter"];
+        assert_eq!(provider.base_url, "https://openrouter.ai/api/v1");
+        assert_eq!(provider.api_key.as_ref().unwrap().expose_secret(), "sk-or");
+        assert!(!all.providers.contains_key("openai"));
+    }
+
+    #[test]
+    fn a_key_from_the_environment_stays_with_its_service() {
+        let settings = parse("[providers.openai]\nbase_url = \"http://127.0.0.1:9/v1\"");
+        let all = settings.in_force(|_| Some("secret".into()));
+        assert!(all.providers["openai"].api_key.is_none());
+        assert!(all.providers["openrouter"].api_key.is_some());
+    }
+
+    #[test]
+    fn bad_values_name_their_key() {
+        let cases = [
+            ("default_model = \"rules\"", "inference.default_model"),
+            ("default_model = \"builtin/gpt\"", "inference.default_model"),
+            ("default_model = \"nobody/x\"", "nobody"),
+            ("[providers.local]", "inference.providers.local.base_url"),
+            ("[providers.local]\nbase_url = \"ftp://x\"", "inference.providers.local.base_url"),
+            ("[providers.local]\nbase_url = \"http://x\"\nidle_timeout_ms = 0", "idle_timeout_ms"),
+            ("[providers.builtin]\nbase_url = \"http://x\"", "builtin"),
+            ("[providers.local]\nbase_url = \"http://x\"\nmodels = [\"\"]", "models"),
+        ];
+        for (text, wanted) in cases {
+            let message = parse(text).check().unwrap_err();
+            assert!(message.contains(wanted), "{text}: {message}");
+        }
+        assert!(toml::from_str::<Settings>("colour = 1").is_err());
+    }
+
+    #[test]
+    fn keys_are_never_printed() {
+        let settings = parse("[providers.x]\nbase_url = \"http://x\"\napi_key = \"sk-secret\"");
+        assert!(!toml::to_string(&settings).unwrap().contains("sk-secret"));
+        assert!(!format!("{settings:?}").contains("sk-secret"));
+    }
+}
