@@ -1,7 +1,7 @@
 # The menu: `make` prints it.
 CARGO_TARGET_DIR ?= $(HOME)/.cache/slipway/target
 export CARGO_TARGET_DIR
-TOOLS := $(HOME)/.cache/slipway/tools
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/slipway/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 SLIPWAY := $(CARGO_TARGET_DIR)/demo/slipway
 

@@ -5,12 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$HOME/.cache/slipway/target}"
-export PATH="$HOME/.cache/slipway/tools/bin:$PATH"
-
-# Some tests start, kill and restart the real binary.
-echo "building slipway ..."
-cargo build --locked --package slipway || { echo "the build failed: 0 passed, 0 failed, 0 skipped"; exit 1; }
-export SLIPWAY_TEST_BINARY="$CARGO_TARGET_DIR/debug/slipway"
+export PATH="${XDG_CACHE_HOME:-$HOME/.cache}/slipway/tools/bin:$PATH"
 
 echo "building and running the tests ..."
 cargo test --locked --workspace --no-fail-fast -- --show-output 2>&1 | awk '

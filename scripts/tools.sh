@@ -6,7 +6,7 @@
 set -uo pipefail
 
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/slipway"
-TOOLS="$HOME/.cache/slipway/tools"
+TOOLS="$CACHE/tools"
 BIN="$TOOLS/bin"
 export PATH="$BIN:$PATH"
 

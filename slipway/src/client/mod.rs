@@ -1,0 +1,28 @@
+//! The client commands: they call a server over its public API, as any other client does.
+
+mod api;
+mod archive;
+mod chat;
+mod follow;
+mod index;
+mod models;
+mod plan;
+mod resolve;
+mod search;
+mod workspace;
+
+pub(crate) use api::Api;
+pub(crate) use archive::{pack, send as send_archive, unpack};
+pub(crate) use chat::chat;
+pub(crate) use follow::{Follow, Plans, Runs};
+pub(crate) use index::{index, mode as index_mode, wait as wait_for_index};
+pub(crate) use models::models;
+pub(crate) use plan::{plan, print_json as print_plan_json};
+pub(crate) use resolve::{Rev, diff_all};
+pub(crate) use search::search;
+pub(crate) use workspace::workspace;
+
+/// A response field that the API promises.
+pub(crate) fn required<T>(field: Option<T>, what: &str) -> anyhow::Result<T> {
+    field.ok_or_else(|| anyhow::anyhow!("the server's answer has no {what}; is it another version?"))
+}

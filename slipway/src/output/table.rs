@@ -1,0 +1,68 @@
+//! Tables: aligned columns, a quiet header, wrapped to the terminal.
+
+use comfy_table::{Attribute, Cell, ContentArrangement, presets};
+
+use super::Paint;
+
+/// What a table is wide at most where there is no terminal to ask.
+const WIDTH: u16 = 110;
+
+/// A table under construction.
+pub(crate) struct Table(comfy_table::Table);
+
+impl Table {
+    /// Columns without lines, for lists.
+    pub(crate) fn plain(header: &[&str], paint: Paint) -> Self {
+        Self::new(presets::NOTHING, header, paint)
+    }
+
+    /// With a frame, for what deserves a look.
+    pub(crate) fn framed(header: &[&str], paint: Paint) -> Self {
+        Self::new(presets::UTF8_FULL_CONDENSED.with_rounded_corners(), header, paint)
+    }
+
+    fn new(style: comfy_table::TableStyle, header: &[&str], paint: Paint) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_style(style).set_content_arrangement(ContentArrangement::Dynamic);
+        if paint.on() {
+            table.enforce_styling();
+        } else {
+            table.force_no_tty();
+        }
+        if table.width().is_none() {
+            table.set_width(WIDTH);
+        }
+        let cell = |text: &&str| {
+            let cell = Cell::new(text);
+            if paint.on() { cell.add_attribute(Attribute::Dim) } else { cell }
+        };
+        table.set_header(header.iter().map(cell));
+        Self(table)
+    }
+
+    /// One more row.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.0.add_row(cells);
+    }
+
+    /// The text, without spaces at the ends of its lines.
+    pub(crate) fn text(&self) -> String {
+        self.0.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let mut table = Table::plain(&["id", "name"], Paint::new(false));
+        table.row(["1".into(), "a".into()]);
+        table.row(["100".into(), "b".into()]);
+        let text = table.text();
+        let column: Vec<_> = text.lines().map(|l| l.trim_end().chars().count()).collect();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert_eq!(column[1], column[2], "{text}");
+    }
+}

@@ -1,0 +1,103 @@
+//! The only place that knows all services: how each is built, and who calls whom.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use slipway_bus::Bus;
+use slipway_rpc::{Channel, IdentityKey, Server};
+
+use crate::args::Service;
+use crate::data::{DataDir, Lock};
+use crate::error::Failure;
+use crate::settings::Settings;
+
+/// The services that keep data of their own.
+pub(crate) const STATEFUL: [Service; 4] = [Service::FileStore, Service::Embedding, Service::Planner, Service::Conversation];
+/// All but the gateway, those that are called first.
+pub(crate) const SERVICES: [Service; 5] =
+    [Service::FileStore, Service::Embedding, Service::Inference, Service::Planner, Service::Conversation];
+
+/// What the services of a process are built from.
+pub(crate) struct Parts<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) data: &'a DataDir,
+    pub(crate) key: &'a IdentityKey,
+    pub(crate) bus: Bus,
+}
+
+impl<'a> Parts<'a> {
+    /// Connects the bus that the settings name.
+    pub(crate) async fn new(settings: &'a Settings, data: &'a DataDir, key: &'a IdentityKey) -> anyhow::Result<Self> {
+        let bus = if settings.bus.url.is_empty() { Bus::in_process() } else { Bus::nats(&settings.bus.url).await? };
+        Ok(Self { settings, data, key, bus })
+    }
+
+    /// Opens one service's store and registers it with the server; `neighbour` leads to the others.
+    pub(crate) async fn add(
+        &self,
+        service: Service,
+        neighbour: &dyn Fn(Service) -> anyhow::Result<Channel>,
+        server: &mut Server,
+    ) -> anyhow::Result<Option<Lock>> {
+        let lock = if STATEFUL.contains(&service) { Some(self.data.lock(service)?) } else { None };
+        let (settings, bus) = (self.settings, self.bus.clone());
+        let store = self.data.store(settings, service);
+        let data_dir: PathBuf = self.data.path().to_owned();
+        match service {
+            Service::Gateway => {}
+            Service::FileStore => {
+                let deps = slipway_file_store::Deps { data_dir, store, bus };
+                slipway_file_store::build(&settings.file_store, deps, server).await?;
+            }
+            Service::Embedding => {
+                let deps = slipway_embedding::Deps { data_dir, store, bus, file_store: neighbour(Service::FileStore)? };
+                slipway_embedding::build(&settings.embedding, deps, server).await?;
+            }
+            Service::Inference => {
+                slipway_inference::build(&settings.inference, slipway_inference::Deps::default(), server).await?;
+            }
+            Service::Planner => {
+                let deps = slipway_planner::Deps {
+                    store,
+                    bus,
+                    file_store: neighbour(Service::FileStore)?,
+                    embedding: neighbour(Service::Embedding)?,
+                    inference: neighbour(Service::Inference)?,
+                };
+                slipway_planner::build(&settings.planner, deps, server).await?;
+            }
+            Service::Conversation => {
+                let deps = slipway_conversation::Deps {
+                    store,
+                    planner: neighbour(Service::Planner)?,
+                    embedding: neighbour(Service::Embedding)?,
+                    inference: neighbour(Service::Inference)?,
+                    file_store: neighbour(Service::FileStore)?,
+                };
+                slipway_conversation::build(&settings.conversation, deps, server).await?;
+            }
+        }
+        Ok(lock)
+    }
+
+    /// Runs the bus with the server.
+    pub(crate) fn add_bus(&self, server: &mut Server) {
+        let (bus, shutdown) = (self.bus.clone(), server.shutdown());
+        server.add_task("bus", async move { bus.run(shutdown).await });
+    }
+
+    /// A channel to a service at its address in the settings.
+    pub(crate) fn remote(&self, service: Service) -> anyhow::Result<Channel> {
+        let key = service.name().replace('-', "_");
+        let missing = || Failure::usage(format!("services.{key} is not set: where does the {} service listen?", service.name()));
+        Ok(Channel::remote(self.settings.services.of(service).ok_or_else(missing)?, self.key)?)
+    }
+}
+
+/// The gateway's way to these services, by the package's name in `proto/`.
+pub(crate) fn upstreams(
+    services: impl IntoIterator<Item = Service>,
+    channel: impl Fn(Service) -> anyhow::Result<Channel>,
+) -> anyhow::Result<BTreeMap<String, Channel>> {
+    services.into_iter().map(|service| Ok((service.name().replace('-', ""), channel(service)?))).collect()
+}
