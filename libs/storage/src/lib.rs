@@ -25,3 +25,4 @@ pub use store::{Durability, Store, StoreSettings, Tx, now_micros};
 
 pub use sea_orm;
 pub use sea_orm_migration;
+pub use sea_orm_migration::MigratorTrait;
