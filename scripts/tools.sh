@@ -23,22 +23,29 @@ have() { command -v "$1" >/dev/null 2>&1; }
 say() { printf '  %-8s %s\n' "$1" "$2"; }
 missing() { printf '  %-8s SKIPPED: %s\n' "$1" "$2"; }
 
-# wheel REQUIREMENT DIR: the wheel of a pinned requirement into DIR: with pip, or by PyPI's JSON where there is no pip.
+# wheel REQUIREMENT DIR: the wheel of a pinned requirement into DIR: with pip, or from PyPI's simple index where python3
+# has no pip, as on a fresh Debian.
 wheel() {
   if python3 -m pip --version >/dev/null 2>&1; then
     python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$2" "$1"
   else
     python3 - "$1" "$2" <<'PY'
-import hashlib, json, pathlib, sys, urllib.request
+import hashlib, html, pathlib, re, sys, urllib.parse, urllib.request
 name, version = sys.argv[1].split("==")
-with urllib.request.urlopen(f"$PYPI_INDEX/{name}/{version}/json", timeout=60) as answer:
-    files = json.load(answer)["urls"]
-wheel = next(f for f in files if f["filename"].endswith(("-none-any.whl", "x86_64.whl")))
-with urllib.request.urlopen(wheel["url"], timeout=600) as answer:
+index = f"$PYPI_INDEX/{name}/"
+with urllib.request.urlopen(index, timeout=60) as answer:
+    links = re.findall(r'href="([^"]+)#sha256=([0-9a-f]{64})"', html.unescape(answer.read().decode()))
+prefix = f"{name.replace('-', '_')}-{version}-"
+wheels = [(urllib.parse.urljoin(index, link), digest) for link, digest in links if link.rsplit("/", 1)[-1].startswith(prefix)]
+fitting = [w for w in wheels if w[0].endswith(("-none-any.whl", "x86_64.whl"))]
+if not fitting:
+    sys.exit(f"{index} has no wheel of {version} for this machine")
+url, digest = next((w for w in fitting if "linux" in w[0]), fitting[0])
+with urllib.request.urlopen(url, timeout=600) as answer:
     content = answer.read()
-if hashlib.sha256(content).hexdigest() != wheel["digests"]["sha256"]:
-    sys.exit("the checksum of " + wheel["filename"] + " is wrong")
-(pathlib.Path(sys.argv[2]) / wheel["filename"]).write_bytes(content)
+if hashlib.sha256(content).hexdigest() != digest:
+    sys.exit(f"the checksum of {url} is wrong")
+(pathlib.Path(sys.argv[2]) / url.rsplit("/", 1)[-1]).write_bytes(content)
 PY
   fi
 }

@@ -230,4 +230,22 @@ mod tests {
         assert!(!text.contains(secret) && !text.contains("hidden"), "{text}");
         assert!(!format!("{:?}", loaded.settings).contains(secret));
     }
+
+    #[test]
+    fn the_chart_writes_settings_that_load() {
+        let Some(helm) = slipway_testkit::tools::find("helm") else {
+            return slipway_testkit::tools::skipped("the_chart_writes_settings_that_load", "helm is not installed");
+        };
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/helm/slipway");
+        let mut command = std::process::Command::new(helm);
+        command.args(["template", "demo", chart, "--show-only", "templates/configmap.yaml"]);
+        let rendered = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let (_, text) = rendered.split_once("slipway.toml: |\n").expect("a ConfigMap with the file");
+        let text: Vec<_> = text.lines().map(|line| line.strip_prefix("    ").unwrap_or_default()).collect();
+        let settings = with_file(&text.join("\n")).unwrap().settings;
+        assert_eq!(settings.listen, "0.0.0.0:50051");
+        assert_eq!(settings.services.of(Service::FileStore), Some("http://demo-slipway-file-store:50051"));
+        assert_eq!(settings.embedding.model_dir, "/var/lib/slipway-weights");
+        assert!(settings.bus.url.starts_with("nats://"));
+    }
 }
