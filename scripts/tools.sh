@@ -30,14 +30,14 @@ wheel() {
     python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$2" "$1"
   else
     python3 - "$1" "$2" <<'PY'
-import hashlib, html, pathlib, re, sys, urllib.parse, urllib.request
+import hashlib, html, pathlib, platform, re, sys, urllib.parse, urllib.request
 name, version = sys.argv[1].split("==")
 index = f"$PYPI_INDEX/{name}/"
 with urllib.request.urlopen(index, timeout=60) as answer:
     links = re.findall(r'href="([^"]+)#sha256=([0-9a-f]{64})"', html.unescape(answer.read().decode()))
 prefix = f"{name.replace('-', '_')}-{version}-"
 wheels = [(urllib.parse.urljoin(index, link), digest) for link, digest in links if link.rsplit("/", 1)[-1].startswith(prefix)]
-fitting = [w for w in wheels if w[0].endswith(("-none-any.whl", "x86_64.whl"))]
+fitting = [w for w in wheels if w[0].endswith(("-none-any.whl", platform.machine() + ".whl"))]
 if not fitting:
     sys.exit(f"{index} has no wheel of {version} for this machine")
 url, digest = next((w for w in fitting if "linux" in w[0]), fitting[0])
