@@ -151,4 +151,23 @@ mod tests {
             assert!(!span.span_context().is_sampled());
         });
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn spans_leave_for_the_collector() {
+        use tokio::io::AsyncReadExt as _;
+        let collector = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let otlp_endpoint = format!("http://{}", collector.local_addr().unwrap());
+        let settings = Settings { otlp_endpoint, ..Settings::default() };
+        let guard = Guard { provider: provider(&settings).unwrap() };
+        let subscriber = tracing_subscriber::registry().with(traces(&guard.provider, &settings));
+        tracing::subscriber::with_default(subscriber, || drop(tracing::info_span!("call").entered()));
+        let (ended, received) = tokio::join!(tokio::task::spawn_blocking(move || drop(guard)), async {
+            let (mut stream, _) = collector.accept().await.unwrap();
+            let mut preface = [0; 14];
+            stream.read_exact(&mut preface).await.unwrap();
+            preface
+        });
+        ended.unwrap();
+        assert_eq!(&received, b"PRI * HTTP/2.0");
+    }
 }
