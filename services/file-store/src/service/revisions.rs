@@ -89,12 +89,11 @@ impl FileStore {
             return self.find_first(ctx, workspace_id, &key).await?.ok_or(Error::Stale { head });
         }
         let (manifest, contents) = tokio::task::spawn_blocking(move || apply(&base_manifest, changes)).await??;
-        stream::iter(contents)
-            .map(|(hash, content)| self.blobs.put(hash, content))
-            .buffer_unordered(WRITES)
-            .try_collect::<()>()
-            .await?;
-        let draft = self.draft(workspace_id, Base::Exactly(base), RevisionKind::Commit, message, manifest).await?;
+        let contents = stream::iter(contents).map(|(hash, content)| self.blobs.put(hash, content));
+        let contents = contents.buffer_unordered(WRITES).try_collect::<()>().map_err(Error::from);
+        let draft = self.draft(workspace_id, Base::Exactly(base), RevisionKind::Commit, message, manifest);
+        // Each is flushed by itself, so they wait for the disk together.
+        let ((), draft) = tokio::try_join!(contents, draft)?;
         self.land(ctx, Draft { plan_id, ..draft }, &key).await
     }
 
