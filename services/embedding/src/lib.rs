@@ -1,1 +1,108 @@
-//! slipway-embedding
+//! The embedding service: chunks, vectors, search. The only owner of vectors.
+//!
+//! - RPCs: `slipway.embedding.v1.EmbeddingService`.
+//! - Tables: `workspace_index` (how far each index is), `index_file` (what searches answer from), `vector` (the ledger of
+//!   what was embedded). The engine's files in `index_dir` are derived from these and from the file store.
+//! - Consumes `revision.committed` and `workspace.deleted`; publishes nothing.
+//! - Calls file-store, for the files that it indexes.
+//!
+//! A revision is searchable by words as soon as its build has moved the record; vectors that are not known yet are computed
+//! by a second job, and searches fuse them in once most of them are there. One process owns an index directory.
+
+mod clients;
+mod convert;
+mod embedder;
+mod error;
+mod events;
+mod index;
+mod model;
+mod rpc;
+mod service;
+mod settings;
+pub mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use slipway_bus::Bus;
+use slipway_proto::embedding::embedding_service_server::EmbeddingServiceServer;
+use slipway_rpc::{BuildError, Channel, Server};
+use slipway_storage::StoreSettings;
+
+pub use settings::Settings;
+
+/// EmbedTexts takes 256 texts of 32,000 characters.
+const MAX_MESSAGE_BYTES: usize = 34 << 20;
+
+/// What the service is given.
+pub struct Deps {
+    /// Where the index is kept unless the settings say otherwise.
+    pub data_dir: PathBuf,
+    /// Its database.
+    pub store: StoreSettings,
+    /// Where it hears of revisions.
+    pub bus: Bus,
+    /// Its neighbour.
+    pub file_store: Channel,
+}
+
+/// Opens and migrates the store, locks the index, wires the service and registers it with its tasks. The engine and the
+/// model are opened in the background: searches wait for the engine, and go by words until the model is there.
+pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Result<(), BuildError> {
+    build_with(settings, deps, server, |embedding| embedding).await
+}
+
+async fn build_with(
+    settings: &Settings,
+    deps: Deps,
+    server: &mut Server,
+    prepare: impl FnOnce(embedder::Embedding) -> embedder::Embedding,
+) -> Result<(), BuildError> {
+    settings.check().map_err(BuildError::new)?;
+    let records = store::Records::open(&deps.store)
+        .await
+        .map_err(|e| BuildError::of("the embedding service's database cannot be opened", e))?;
+    let dir = settings.index_dir(&deps.data_dir);
+    let lock = index::DirLock::take(&dir).map_err(|e| BuildError::of(e.to_string(), e))?;
+    let embedding = embedder::Embedding::start().map_err(|e| BuildError::of("the embedding threads cannot be started", e))?;
+    let embedding = prepare(embedding);
+    let given = !matches!(embedding.state(), embedder::State::Loading);
+    let service =
+        Arc::new(service::Service::new(records, index::Index::opening(), embedding, clients::Files::new(deps.file_store)));
+    events::subscribe(&deps.bus, &service)
+        .await
+        .map_err(|e| BuildError::of("the embedding service cannot follow revisions", e))?;
+
+    server.add_service(EmbeddingServiceServer::new(rpc::Rpc(service.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES));
+    let shutdown = server.shutdown();
+    server.add_task("embedding-index", {
+        let (service, shutdown) = (service.clone(), shutdown.clone());
+        async move {
+            match service.open_index(dir, lock).await {
+                Ok(()) => {
+                    shutdown.cancelled().await;
+                    service.close_index();
+                }
+                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the search index cannot be opened"),
+            }
+        }
+    });
+    if !given {
+        let model_dir = settings.model_dir();
+        let (service, shutdown) = (service.clone(), shutdown.clone());
+        server.add_task("embedding-model", async move {
+            if let Err(error) = service.load_model(model_dir, &shutdown).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "what lacks vectors cannot be queued");
+            }
+            shutdown.cancelled().await;
+        });
+    }
+    server.add_task("embedding-builds", service.clone().run_builds(shutdown.clone()));
+    server.add_task("embedding-vectors", service.clone().run_vectors(shutdown.clone()));
+    server.add_task("embedding-tidying", async move { service.run_tidying(shutdown).await });
+    Ok(())
+}

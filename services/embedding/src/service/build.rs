@@ -1,0 +1,297 @@
+//! A build: brings the index of a workspace to a revision. Only files whose content is new there are read, chunked and
+//! written; the record then moves to the revision in one transaction, and what is no longer of use is removed.
+//!
+//! Searches answer from the revision before until the record moves. Words are searchable from then on; vectors that are not
+//! known yet follow in a job of their own.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use slipway_proto::filestore::FileEntry;
+use slipway_rpc::{Ctx, Fault, Reason};
+use slipway_storage::{JobError, Lease};
+use uuid::Uuid;
+
+use super::{BuildJob, Service};
+use crate::embedder::MODEL;
+use crate::error::Error;
+use crate::index::{Point, Tenant};
+use crate::model::chunk::{MAX_FILE_BYTES, chunk, embedded_text, text_of};
+use crate::model::state::WorkspaceIndex;
+use crate::store::{Built, IndexedFile};
+
+const READS_AT_ONCE: usize = 8;
+const POINTS_AT_ONCE: usize = 512;
+
+/// How a build stopped short.
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    #[error("a newer build has taken its place, or the workspace is gone")]
+    Superseded,
+    #[error("the lease is lost")]
+    LeaseLost,
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+impl From<slipway_storage::StorageError> for Stop {
+    fn from(error: slipway_storage::StorageError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<slipway_storage::LeaseLost> for Stop {
+    fn from(_: slipway_storage::LeaseLost) -> Self {
+        Self::LeaseLost
+    }
+}
+
+/// The files of the revision, against what the index holds.
+struct Difference {
+    kept: Vec<IndexedFile>,
+    new: Vec<FileEntry>,
+    removed: Vec<String>,
+}
+
+impl Service {
+    pub(super) async fn build(self: Arc<Self>, lease: Lease) -> Result<(), JobError> {
+        let job: BuildJob = serde_json::from_slice(&lease.payload).map_err(|e| JobError::Fatal(e.into()))?;
+        let tenant = Tenant { project: slipway_rpc::ProjectId(lease.project_id), workspace: job.workspace };
+        let lock = self.lock_of(job.workspace);
+        let building = lock.lock().await;
+        let built = if lease.exhausted {
+            Err(Stop::Failed(Error::Fault(Fault::new(Reason::Internal, "every attempt ended with its process"))))
+        } else {
+            self.bring(tenant, job, &lease).await
+        };
+        self.written.store(true, Ordering::Relaxed);
+        let settled = match built {
+            Ok(()) => Ok(()),
+            Err(Stop::LeaseLost) => Err(JobError::LeaseLost),
+            Err(Stop::Superseded) => self.give_up(tenant, job, &lease, None).await,
+            Err(Stop::Failed(error)) if is_gone(&error) => {
+                tracing::info!(workspace_id = %job.workspace, "the workspace is gone; so is its index");
+                self.forget(tenant, &lease).await
+            }
+            Err(Stop::Failed(error)) if lease.last_attempt => {
+                tracing::error!(error = &error as &dyn std::error::Error, workspace_id = %job.workspace, "indexing has failed");
+                self.give_up(tenant, job, &lease, Some(reason_of(&error))).await
+            }
+            Err(Stop::Failed(error)) => Err(JobError::Retry(Box::new(error))),
+        };
+        drop(building);
+        self.notify(job.workspace);
+        settled
+    }
+
+    async fn bring(&self, tenant: Tenant, job: BuildJob, lease: &Lease) -> Result<(), Stop> {
+        let started = std::time::Instant::now();
+        let index = self.still_wanted(tenant, job, lease).await?;
+        let ctx = Ctx::background(index.project, index.user, &lease.traceparent);
+        let listed = self.files.list(&ctx, job.workspace, index.wanted_revision).await.map_err(Error::from)?;
+        let present: HashSet<Uuid> = self.index.run(move |engine| engine.ids(tenant, false)).await?.into_iter().collect();
+        let known = self.records.list_files(tenant).await?;
+        let mut difference = compare(tenant, listed, &known, &present, job.anew);
+
+        let new = self.write_new(tenant, job, &index, std::mem::take(&mut difference.new), &ctx, lease).await?;
+        self.index.run(|engine| engine.flush()).await?;
+        self.still_wanted(tenant, job, lease).await?;
+
+        let live: HashSet<Uuid> = difference.kept.iter().chain(&new).flat_map(|file| ids_of(tenant, file)).collect();
+        let without = self.index.run(move |engine| engine.ids(tenant, true)).await?;
+        let missing = without.iter().filter(|id| live.contains(id)).count() as u64;
+        let built = Built {
+            build: job.build,
+            revision: index.wanted_revision,
+            number: index.wanted_number,
+            files: (difference.kept.len() + new.len()) as u64,
+            chunks: live.len() as u64,
+            vectors: live.len() as u64 - missing,
+        };
+        self.move_to(tenant, built, &new, &difference.removed, lease).await?;
+        tracing::info!(
+            workspace_id = %job.workspace,
+            revision = index.wanted_number,
+            new_files = new.len(),
+            chunks = built.chunks,
+            vectors = built.vectors,
+            elapsed = ?started.elapsed(),
+            "the index has moved"
+        );
+        let stale: Vec<Uuid> = present.difference(&live).copied().collect();
+        if !stale.is_empty()
+            && let Err(error) = self.index.run(move |engine| engine.remove(tenant, stale)).await
+        {
+            // Searches pass them over; the next build removes them.
+            tracing::warn!(error = &error as &dyn std::error::Error, "old chunks stay in the index for now");
+        }
+        Ok(())
+    }
+
+    /// Reads, chunks and writes files, and returns them with how many chunks each has.
+    async fn write_new(
+        &self,
+        tenant: Tenant,
+        job: BuildJob,
+        index: &WorkspaceIndex,
+        files: Vec<FileEntry>,
+        ctx: &Ctx,
+        lease: &Lease,
+    ) -> Result<Vec<IndexedFile>, Stop> {
+        let revision = index.wanted_revision;
+        let reads = futures::stream::iter(files.into_iter().map(|file| self.read_points(tenant, revision, file, ctx)));
+        let mut reads = std::pin::pin!(reads.buffered(READS_AT_ONCE));
+        let (mut written, mut waiting) = (Vec::new(), Vec::new());
+        while let Some((file, points)) = reads.try_next().await? {
+            written.push(file);
+            waiting.extend(points);
+            if waiting.len() >= POINTS_AT_ONCE {
+                self.write(tenant, std::mem::take(&mut waiting)).await?;
+                self.still_wanted(tenant, job, lease).await?;
+            }
+        }
+        self.write(tenant, waiting).await?;
+        Ok(written)
+    }
+
+    async fn read_points(
+        &self,
+        tenant: Tenant,
+        revision: Uuid,
+        file: FileEntry,
+        ctx: &Ctx,
+    ) -> Result<(IndexedFile, Vec<Point>), Error> {
+        let FileEntry { path, size, hash: blob, .. } = file;
+        if size > MAX_FILE_BYTES {
+            return Ok((IndexedFile { path, blob, chunk_count: 0 }, Vec::new()));
+        }
+        let bytes = self.files.read(ctx, tenant.workspace, revision, &path).await?;
+        let chunked = tokio::task::spawn_blocking(move || {
+            let chunks = text_of(&bytes).map(|text| chunk(&path, text)).unwrap_or_default();
+            let points = chunks.into_iter().zip(0..).map(|(chunk, ordinal)| Point {
+                id: tenant.point_id(&path, &blob, ordinal),
+                path: path.clone(),
+                blob: blob.clone(),
+                start_line: chunk.start_line,
+                end_line: chunk.end_line,
+                title: chunk.title,
+                text: chunk.text,
+                vector: None,
+            });
+            let points: Vec<_> = points.collect();
+            (IndexedFile { chunk_count: points.len() as u64, path, blob }, points)
+        });
+        Ok(chunked.await.map_err(|panic| Fault::internal(panic.to_string()))?)
+    }
+
+    /// Writes points, with the vectors that are known.
+    async fn write(&self, tenant: Tenant, mut points: Vec<Point>) -> Result<(), Error> {
+        let hashes: Vec<_> = points.iter().map(text_hash).collect();
+        let known = self.records.find_vectors(tenant, MODEL, &hashes).await?;
+        for (point, hash) in points.iter_mut().zip(&hashes) {
+            point.vector = known.get(hash).cloned();
+        }
+        self.index.run(move |engine| engine.upsert(tenant, points)).await
+    }
+
+    /// In one transaction: the record moves, the files change, the job ends, the vectors are asked for.
+    async fn move_to(
+        &self,
+        tenant: Tenant,
+        built: Built,
+        new: &[IndexedFile],
+        removed: &[String],
+        lease: &Lease,
+    ) -> Result<(), Stop> {
+        let mut tx = self.records.begin().await?;
+        if !self.records.set_built(&tx, tenant, built).await? {
+            return Err(Stop::Superseded);
+        }
+        self.records.change_files(&tx, tenant, new, removed).await?;
+        lease.complete(&tx).await?;
+        if built.vectors < built.chunks {
+            let job = BuildJob { workspace: tenant.workspace, build: built.build, anew: false };
+            let key = format!("{}:{}", job.workspace, job.build);
+            let payload = serde_json::to_vec(&job).unwrap_or_default();
+            let (kind, project_id, traceparent) = (super::VECTORS, tenant.project.0, lease.traceparent.clone());
+            let new_job = slipway_storage::NewJob { kind, key, project_id, payload, traceparent };
+            self.vectors.enqueue_and_start(&mut tx, new_job).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// The record, as long as this build is the newest that is wanted and the lease is ours.
+    async fn still_wanted(&self, tenant: Tenant, job: BuildJob, lease: &Lease) -> Result<WorkspaceIndex, Stop> {
+        if lease.lost.is_cancelled() {
+            return Err(Stop::LeaseLost);
+        }
+        match self.records.find_index(tenant.project, tenant.workspace).await? {
+            Some(index) if index.wanted == job.build && index.built < job.build => Ok(index),
+            _ => Err(Stop::Superseded),
+        }
+    }
+
+    /// Ends the job without a result.
+    async fn give_up(&self, tenant: Tenant, job: BuildJob, lease: &Lease, failure: Option<String>) -> Result<(), JobError> {
+        let tx = self.records.begin().await?;
+        if let Some(failure) = failure {
+            self.records.set_failed(&tx, tenant, job.build, &failure).await?;
+        }
+        lease.complete(&tx).await?;
+        tx.commit().await?;
+        if self.records.find_index(tenant.project, tenant.workspace).await?.is_none() {
+            let cleared = self.index.run(move |engine| engine.clear(tenant)).await;
+            cleared.map_err(|e| JobError::Retry(Box::new(e)))?;
+        }
+        Ok(())
+    }
+
+    /// The workspace is gone and its event has not come yet.
+    async fn forget(&self, tenant: Tenant, lease: &Lease) -> Result<(), JobError> {
+        let cleared = self.index.run(move |engine| engine.clear(tenant).and_then(|()| engine.flush())).await;
+        cleared.map_err(|e| JobError::Retry(Box::new(e)))?;
+        let tx = self.records.begin().await?;
+        self.records.delete_workspace(&tx, tenant).await?;
+        lease.complete(&tx).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+/// A file stays as it is when its content is the same and all its chunks are there.
+fn compare(tenant: Tenant, listed: Vec<FileEntry>, known: &[IndexedFile], present: &HashSet<Uuid>, anew: bool) -> Difference {
+    let mut before: HashMap<&str, &IndexedFile> = known.iter().map(|file| (file.path.as_str(), file)).collect();
+    let (mut kept, mut new) = (Vec::new(), Vec::new());
+    for file in listed {
+        let same = before.remove(file.path.as_str()).filter(|known| known.blob == file.hash && !anew);
+        match same {
+            Some(known) if ids_of(tenant, known).all(|id| present.contains(&id)) => kept.push(known.clone()),
+            _ => new.push(file),
+        }
+    }
+    let mut removed: Vec<String> = before.into_keys().map(str::to_owned).collect();
+    removed.sort();
+    Difference { kept, new, removed }
+}
+
+fn ids_of(tenant: Tenant, file: &IndexedFile) -> impl Iterator<Item = Uuid> {
+    (0..u32::try_from(file.chunk_count).unwrap_or(u32::MAX)).map(move |ordinal| tenant.point_id(&file.path, &file.blob, ordinal))
+}
+
+/// The key of a point's vector in the ledger.
+pub(super) fn text_hash(point: &Point) -> [u8; 32] {
+    *blake3::hash(embedded_text(&point.path, &point.title, &point.text).as_bytes()).as_bytes()
+}
+
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Fault(fault) if fault.reason() == Reason::WorkspaceNotFound)
+}
+
+/// The failure as GetIndex shows it: what is ours to mend is in the log.
+fn reason_of(error: &Error) -> String {
+    match error {
+        Error::Fault(fault) => format!("the files cannot be read: {}", fault.message()),
+        other => other.to_string(),
+    }
+}

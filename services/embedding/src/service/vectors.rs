@@ -1,0 +1,129 @@
+//! Vectors for chunks that have none: known ones from the ledger, the others from the model. A job of its own after a build,
+//! since a model takes a hundred times longer than the rest of indexing.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use slipway_rpc::ProjectId;
+use slipway_storage::{JobError, Lease};
+use uuid::Uuid;
+
+use super::build::text_hash;
+use super::{BuildJob, Manifest, Service};
+use crate::embedder::{Embedder, MODEL, State};
+use crate::error::Error;
+use crate::index::{Point, Tenant};
+use crate::model::chunk::embedded_text;
+
+/// Chunks between two looks at whether the work is still wanted; also what a crash repeats at most.
+const BATCH: usize = 32;
+
+impl Service {
+    pub(super) async fn compute_vectors(self: Arc<Self>, lease: Lease) -> Result<(), JobError> {
+        let job: BuildJob = serde_json::from_slice(&lease.payload).map_err(|e| JobError::Fatal(e.into()))?;
+        let tenant = Tenant { project: ProjectId(lease.project_id), workspace: job.workspace };
+        let model = tokio::select! {
+            () = lease.lost.cancelled() => return Err(JobError::LeaseLost),
+            model = self.embedding.settled() => model,
+        };
+        let done = match model {
+            // A batch takes seconds: a stop does not wait for it. What is in the ledger is not computed again.
+            State::Ready(embedder) if !lease.exhausted => tokio::select! {
+                () = lease.lost.cancelled() => return Err(JobError::LeaseLost),
+                done = self.fill(tenant, job, &lease, &embedder) => done,
+            },
+            // Without a model the job ends; loading one asks for it again.
+            _ => Ok(None),
+        };
+        self.written.store(true, Ordering::Relaxed);
+        let (missing, failure) = match done {
+            Ok(missing) => (missing, String::new()),
+            Err(_) if lease.lost.is_cancelled() => return Err(JobError::LeaseLost),
+            Err(error) if lease.last_attempt => {
+                tracing::error!(error = &error as &dyn std::error::Error, workspace_id = %job.workspace, "vectors cannot be computed");
+                (None, error.to_string())
+            }
+            Err(error) => return Err(JobError::Retry(Box::new(error))),
+        };
+        let tx = self.records.begin().await?;
+        self.records.set_settled(&tx, tenant, job.build, missing, &failure).await?;
+        lease.complete(&tx).await?;
+        tx.commit().await?;
+        self.notify(job.workspace);
+        Ok(())
+    }
+
+    /// Fills in what is missing, and returns how many chunks of the build still are without; `None` when the build is no
+    /// longer the one that searches answer from.
+    async fn fill(
+        &self,
+        tenant: Tenant,
+        job: BuildJob,
+        lease: &Lease,
+        embedder: &Arc<dyn Embedder>,
+    ) -> Result<Option<u64>, Error> {
+        let mut waiting = self.index.run(move |engine| engine.ids(tenant, true)).await?;
+        waiting.sort_unstable();
+        let Some(manifest) = self.current_manifest(tenant, job).await? else { return Ok(None) };
+        for ids in waiting.chunks(BATCH) {
+            if lease.lost.is_cancelled() || self.current_manifest(tenant, job).await?.is_none() {
+                return Ok(None);
+            }
+            self.fill_batch(tenant, job, ids.to_vec(), &manifest, embedder).await?;
+            self.notify(job.workspace);
+        }
+        self.index.run(|engine| engine.flush()).await?;
+        let without = self.index.run(move |engine| engine.ids(tenant, true)).await?;
+        let without = self.index.run(move |engine| engine.points(tenant, &without)).await?;
+        Ok(Some(without.iter().filter(|point| is_live(&manifest, point)).count() as u64))
+    }
+
+    async fn fill_batch(
+        &self,
+        tenant: Tenant,
+        job: BuildJob,
+        ids: Vec<Uuid>,
+        manifest: &Manifest,
+        embedder: &Arc<dyn Embedder>,
+    ) -> Result<(), Error> {
+        let points = self.index.run(move |engine| engine.points(tenant, &ids)).await?;
+        let points: Vec<_> = points.into_iter().filter(|point| is_live(manifest, point)).collect();
+        let hashes: Vec<_> = points.iter().map(text_hash).collect();
+        let mut known = self.records.find_vectors(tenant, MODEL, &hashes).await?;
+
+        let mut asked = HashSet::new();
+        let unknown: Vec<_> =
+            points.iter().zip(&hashes).filter(|(_, hash)| !known.contains_key(*hash) && asked.insert(**hash)).collect();
+        let texts = unknown.iter().map(|(p, _)| embedded_text(&p.path, &p.title, &p.text)).collect();
+        let computed = self.embedding.embed(embedder, texts, false).await?;
+        let computed: Vec<_> = unknown.iter().map(|(_, hash)| **hash).zip(computed).collect();
+
+        let tx = self.records.begin().await?;
+        self.records.add_to_ledger(&tx, tenant, MODEL, &computed).await?;
+        tx.commit().await?;
+        let embedded = computed.len() as u64;
+        known.extend(computed);
+        let vectors: Vec<_> =
+            points.iter().zip(&hashes).filter_map(|(point, hash)| Some((point.id, known.get(hash)?.clone()))).collect();
+        let filled = vectors.len() as u64;
+        self.index.run(move |engine| engine.set_vectors(tenant, vectors)).await?;
+
+        // Counted only now: what is said to have its vector is found by it.
+        let tx = self.records.begin().await?;
+        self.records.add_vectors(&tx, tenant, job.build, filled, embedded).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn current_manifest(&self, tenant: Tenant, job: BuildJob) -> Result<Option<Arc<Manifest>>, Error> {
+        let index = self.records.find_index(tenant.project, tenant.workspace).await?;
+        match index.filter(|index| index.built == job.build) {
+            Some(index) => Ok(Some(self.manifest(&index).await?)),
+            None => Ok(None),
+        }
+    }
+}
+
+fn is_live(manifest: &Manifest, point: &Point) -> bool {
+    manifest.get(&point.path).is_some_and(|blob| *blob == point.blob)
+}

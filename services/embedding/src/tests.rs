@@ -1,0 +1,188 @@
+//! The service as a whole, against a file store of the tests' own: from an event to a hit.
+
+mod bench;
+mod events;
+mod file_store;
+mod reindex;
+mod searching;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use slipway_bus::Bus;
+use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
+use slipway_proto::embedding::{GetIndexRequest, Index, IndexState, SearchMode, SearchRequest, SearchResponse};
+use slipway_rpc::{Caller, Channel, Ctx, IdentityKey, ProjectId, Running, Scope, Server, UserId};
+use slipway_storage::{Durability, StoreSettings};
+use tempfile::TempDir;
+use tonic::Status;
+use uuid::Uuid;
+
+use crate::embedder::{DIMENSIONS, Embedder, Embedding};
+use crate::error::BoxError;
+use crate::model::words::words;
+use crate::{Deps, Settings, build_with};
+use file_store::FileStore;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Makes vectors of the words of a text, and counts what it was asked for.
+#[derive(Default)]
+struct CountingEmbedder {
+    texts: AtomicUsize,
+    failing: std::sync::atomic::AtomicBool,
+}
+
+impl Embedder for CountingEmbedder {
+    fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, BoxError> {
+        if self.failing.load(Ordering::SeqCst) {
+            return Err("out of order".into());
+        }
+        self.texts.fetch_add(texts.len(), Ordering::SeqCst);
+        Ok(texts.iter().map(|text| vector_of(text)).collect())
+    }
+}
+
+fn vector_of(text: &str) -> Vec<f32> {
+    let mut vector = vec![0.001; DIMENSIONS];
+    for word in words(text) {
+        let hash = blake3::hash(word.trim_end_matches('s').as_bytes());
+        vector[usize::from(u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]])) % DIMENSIONS] += 1.0;
+    }
+    let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
+    vector.iter().map(|v| v / length).collect()
+}
+
+/// How a test's service embeds.
+enum Model {
+    None,
+    Counting(Arc<CountingEmbedder>),
+    Files(PathBuf),
+}
+
+/// The service with its neighbour, running.
+struct World {
+    dir: TempDir,
+    bus: Bus,
+    files: FileStore,
+    channel: Channel,
+    running: Running,
+}
+
+impl World {
+    async fn start(model: Model) -> World {
+        Self::start_in(tempfile::tempdir().unwrap(), FileStore::default(), model).await
+    }
+
+    async fn start_in(dir: TempDir, files: FileStore, model: Model) -> World {
+        let bus = Bus::in_process();
+        let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
+        server.add_service(files.service());
+        let model_dir = match &model {
+            Model::Files(dir) => dir.display().to_string(),
+            _ => dir.path().join("no-model-here").display().to_string(),
+        };
+        let deps = Deps {
+            data_dir: dir.path().to_owned(),
+            store: StoreSettings {
+                url: format!("sqlite://{}/embedding.db", dir.path().display()),
+                durability: Durability::Process,
+            },
+            bus: bus.clone(),
+            file_store: server.channel(),
+        };
+        let prepare = |embedding: Embedding| {
+            if let Model::Counting(embedder) = model {
+                embedding.set(embedder);
+            }
+            embedding
+        };
+        let settings = Settings { model_dir, ..Settings::default() };
+        build_with(&settings, deps, &mut server, prepare).await.unwrap();
+        let channel = server.channel();
+        World { dir, bus, files, channel, running: server.start().await }
+    }
+
+    fn client(&self) -> EmbeddingServiceClient<Channel> {
+        EmbeddingServiceClient::new(self.channel.clone())
+    }
+
+    async fn commit(&self, project: ProjectId, workspace: Uuid, files: &[(&str, &str)]) -> u64 {
+        let event = self.files.commit(project, workspace, files);
+        self.bus.publish(&event).await.unwrap();
+        self.files.number(workspace)
+    }
+
+    async fn index(&self, project: ProjectId, workspace: Uuid) -> Result<Index, Status> {
+        let request = ctx(project).request(GetIndexRequest { workspace_id: workspace.to_string() });
+        Ok(self.client().get_index(request).await?.into_inner().index.unwrap())
+    }
+
+    /// Waits until the index is as the test wants it.
+    async fn wait(&self, project: ProjectId, workspace: Uuid, until: impl Fn(&Index) -> bool) -> Index {
+        let start = Instant::now();
+        loop {
+            let index = self.index(project, workspace).await.unwrap();
+            if until(&index) {
+                return index;
+            }
+            assert!(start.elapsed() < PATIENCE, "still {index:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn ready(&self, project: ProjectId, workspace: Uuid, number: u64) -> Index {
+        self.wait(project, workspace, |i| i.state() == IndexState::Ready && i.revision_number == number).await
+    }
+
+    async fn hybrid(&self, project: ProjectId, workspace: Uuid, number: u64) -> Index {
+        self.wait(project, workspace, |i| i.revision_number == number && i.mode_reason.starts_with("every chunk")).await
+    }
+
+    async fn search(&self, project: ProjectId, workspace: Uuid, query: &str) -> Result<SearchResponse, Status> {
+        self.search_with(
+            project,
+            SearchRequest { workspace_id: workspace.to_string(), query: query.to_owned(), ..SearchRequest::default() },
+        )
+        .await
+    }
+
+    async fn search_with(&self, project: ProjectId, request: SearchRequest) -> Result<SearchResponse, Status> {
+        Ok(self.client().search(ctx(project).request(request)).await?.into_inner())
+    }
+
+    /// Stops the service and gives back what outlives it.
+    async fn stop(self) -> (TempDir, FileStore) {
+        self.running.stop().await;
+        (self.dir, self.files)
+    }
+}
+
+fn ctx(project: ProjectId) -> Ctx {
+    let caller = Caller { user: UserId(Uuid::from_u128(7)), scope: Scope::Admin };
+    Ctx::new(caller, project, "test".to_owned(), None, String::new())
+}
+
+fn project(n: u128) -> ProjectId {
+    ProjectId(Uuid::from_u128(n))
+}
+
+fn chart() -> Vec<(&'static str, &'static str)> {
+    vec![
+        ("Chart.yaml", "apiVersion: v2\nname: demo\nversion: 0.1.0\n"),
+        ("values.yaml", include_str!("model/chunk/testdata/values.yaml")),
+        ("templates/gateway/deployment.yaml", include_str!("model/chunk/testdata/deployment.yaml")),
+        (
+            "templates/ingress.yaml",
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: demo\nspec:\n  rules: {{ .Values.ingress.hosts }}\n",
+        ),
+        ("README.md", "# Demo\nA chart.\n\n## Installing\n\nRun helm install.\n"),
+        ("logo.png", "\u{0}PNG"),
+    ]
+}
+
+fn paths(response: &SearchResponse) -> Vec<&str> {
+    response.hits.iter().map(|h| h.path.as_str()).collect()
+}

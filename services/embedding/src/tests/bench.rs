@@ -1,0 +1,159 @@
+//! Measurements, ignored by default:
+//! `cargo test --release -p slipway-embedding bench -- --ignored --nocapture --test-threads 1`.
+#![allow(clippy::print_stdout, reason = "figures are for people")]
+
+use super::*;
+use crate::embedder::MiniLm;
+use crate::index::{EdgeIndex, Point, Query, Tenant, VectorIndex as _};
+use crate::model::chunk::{chunk, embedded_text};
+
+/// The time within which the given share of the runs was done.
+fn quantile(times: &mut [Duration], share: f64) -> Duration {
+    times.sort();
+    times[((times.len() - 1) as f64 * share) as usize]
+}
+
+fn noise(seed: usize) -> Vec<f32> {
+    let mut state = seed as u64 * 0x9e37_79b9_7f4a_7c15 + 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / 16_777_216.0 - 0.5
+    };
+    let vector: Vec<f32> = (0..DIMENSIONS).map(|_| next()).collect();
+    let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
+    vector.iter().map(|v| v / length).collect()
+}
+
+fn text(n: usize) -> String {
+    const WORDS: [&str; 16] = [
+        "gateway", "replicas", "ingress", "service", "port", "image", "tag", "memory", "limits", "probe", "label", "secret",
+        "volume", "config", "host", "metrics",
+    ];
+    (0..30).map(|k| format!("{}{}: value{}\n", WORDS[(n + k * 7) % 16], (n * 31 + k) % 97, (n * 17 + k) % 1013)).collect()
+}
+
+fn measure(label: &str, index: &EdgeIndex, tenant: Tenant) {
+    for (mode, dense, lexical) in [("hybrid", true, true), ("words", false, true), ("dense", true, false)] {
+        let mut times = Vec::new();
+        for n in 0..200 {
+            let query = Query {
+                words: if lexical { format!("gateway{} replicas value{}", n % 97, n * 5 % 1013) } else { String::new() },
+                vector: dense.then(|| Arc::new(noise(n * 13))),
+                limit: 10,
+                ..Query::default()
+            };
+            let start = Instant::now();
+            let found = index.search(tenant, &query).unwrap();
+            times.push(start.elapsed());
+            assert_eq!(found.len(), 10);
+        }
+        let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+        println!("{label:>28} {mode:>7}: p50 {p50:>9.2?}  p99 {p99:>9.2?}");
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn bench_search_at_10_000_and_100_000_points() {
+    for (total, workspaces) in [(10_000, 1), (100_000, 20), (100_000, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (index, _) = EdgeIndex::open(dir.path()).unwrap();
+        let tenants: Vec<_> = (0..workspaces).map(|w| Tenant { project: project(1), workspace: Uuid::from_u128(w) }).collect();
+        let start = Instant::now();
+        for from in (0..total).step_by(1_000) {
+            let tenant = tenants[from / 1_000 % tenants.len()];
+            let points = (from..from + 1_000).map(|n| Point {
+                id: tenant.point_id(&format!("f{n}.yaml"), "b", 0),
+                path: format!("f{n}.yaml"),
+                blob: "b".to_owned(),
+                start_line: 1,
+                end_line: 30,
+                title: String::new(),
+                text: text(n),
+                vector: Some(noise(n)),
+            });
+            index.upsert(tenant, points.collect()).unwrap();
+        }
+        let written = start.elapsed();
+        let start = Instant::now();
+        index.flush().unwrap();
+        println!(
+            "{total} points, {workspaces} workspaces: written in {written:.1?} ({:.0}/s), flushed in {:.2?}",
+            total as f64 / written.as_secs_f64(),
+            start.elapsed()
+        );
+        measure("as written", &index, tenants[0]);
+        let start = Instant::now();
+        index.optimize().unwrap();
+        println!("optimised in {:.1?}", start.elapsed());
+        measure("optimised", &index, tenants[0]);
+        let start = Instant::now();
+        assert_eq!(index.ids(tenants[0], false).unwrap().len(), total / tenants.len());
+        println!("ids of a workspace in {:.2?}", start.elapsed());
+        index.flush().unwrap();
+        index.confirm().unwrap();
+        drop(index);
+        let start = Instant::now();
+        assert!(!EdgeIndex::open(dir.path()).unwrap().1);
+        println!("opened in {:.2?}\n", start.elapsed());
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn bench_model() {
+    let Some(dir) = crate::testing::weights() else { return };
+    let start = Instant::now();
+    let model = MiniLm::load(&dir).unwrap();
+    println!("model loaded in {:.2?}", start.elapsed());
+    let queries: Vec<_> = (0..50).map(|n| format!("how many replicas of service {n} run behind the gateway")).collect();
+    model.embed(&queries[..1]).unwrap();
+    let mut times = Vec::new();
+    for query in &queries {
+        let start = Instant::now();
+        model.embed(std::slice::from_ref(query)).unwrap();
+        times.push(start.elapsed());
+    }
+    println!("one query: p50 {:.1?}", quantile(&mut times, 0.5));
+    let mut texts = Vec::new();
+    for (path, content) in chart() {
+        texts.extend(chunk(path, content).into_iter().map(|c| embedded_text(path, &c.title, &c.text)));
+    }
+    let texts: Vec<String> = texts.iter().cycle().take(96).cloned().collect();
+    let start = Instant::now();
+    for batch in texts.chunks(16) {
+        model.embed(batch).unwrap();
+    }
+    println!("chunks of a chart: {:.1} a second", texts.len() as f64 / start.elapsed().as_secs_f64());
+    let long: Vec<_> = (0..16).map(|n| format!("number {n} {}", "replica ".repeat(198))).collect();
+    let start = Instant::now();
+    model.embed(&long).unwrap();
+    println!("texts of 200 tokens: {:.1} a second", long.len() as f64 / start.elapsed().as_secs_f64());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn bench_indexing_by_words() {
+    let world = World::start(Model::None).await;
+    let (p, w) = (project(1), Uuid::now_v7());
+    let files: Vec<_> = (0..2_000).map(|n| (format!("d{}/f{n}.yaml", n % 50), text(n).repeat(4))).collect();
+    let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let start = Instant::now();
+    world.commit(p, w, &files).await;
+    let index = world.ready(p, w, 1).await;
+    let elapsed = start.elapsed();
+    println!(
+        "2,000 files, {} chunks searchable by words in {elapsed:.1?}: {:.0} chunks a second",
+        index.chunk_count,
+        index.chunk_count as f64 / elapsed.as_secs_f64()
+    );
+    let mut changed = files.clone();
+    changed[7].1 = "replicas: 3";
+    let start = Instant::now();
+    world.commit(p, w, &changed).await;
+    world.ready(p, w, 2).await;
+    println!("one changed file of 2,000 searchable in {:.0?}", start.elapsed());
+    world.stop().await;
+}
