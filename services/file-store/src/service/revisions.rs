@@ -90,7 +90,7 @@ impl FileStore {
         }
         let (manifest, contents) = tokio::task::spawn_blocking(move || apply(&base_manifest, changes)).await??;
         let contents = stream::iter(contents).map(|(hash, content)| self.blobs.put(hash, content));
-        let contents = contents.buffer_unordered(WRITES).try_collect::<()>().map_err(Error::from);
+        let contents = contents.buffer_unordered(WRITES).map_err(Error::from).try_collect::<()>();
         let draft = self.draft(workspace_id, Base::Exactly(base), RevisionKind::Commit, message, manifest);
         // Each is flushed by itself, so they wait for the disk together.
         let ((), draft) = tokio::try_join!(contents, draft)?;
