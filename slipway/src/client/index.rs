@@ -57,6 +57,21 @@ pub(crate) async fn wait(api: &Api, workspace_id: &str, revision_id: &str, at_mo
     }
 }
 
+/// Waits until chunks have their vectors, so that searches go by meaning too; gives up without an error.
+pub(crate) async fn wait_for_vectors(api: &Api, workspace_id: &str, at_most: Duration) -> anyhow::Result<Index> {
+    let deadline = tokio::time::Instant::now() + at_most;
+    let spinner = Spinner::start("giving chunks their vectors");
+    loop {
+        let request = GetIndexRequest { workspace_id: workspace_id.to_owned() };
+        let index = required(api.search.clone().get_index(request).await?.into_inner().index, "index")?;
+        if index.mode() != SearchMode::Lexical || tokio::time::Instant::now() >= deadline {
+            return Ok(index);
+        }
+        spinner.say(index.mode_reason);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 async fn reindex(api: &Api, out: &Out, workspace: &Workspace) -> anyhow::Result<()> {
     let request = ReindexRequest { workspace_id: workspace.id.clone() };
     let mut stream = api.search.clone().reindex(request).await?.into_inner();

@@ -15,7 +15,7 @@ pub(crate) use api::Api;
 pub(crate) use archive::{pack, send as send_archive, unpack};
 pub(crate) use chat::chat;
 pub(crate) use follow::{Follow, Plans, Runs};
-pub(crate) use index::{index, mode as index_mode, wait as wait_for_index};
+pub(crate) use index::{index, mode as index_mode, wait as wait_for_index, wait_for_vectors};
 pub(crate) use models::models;
 pub(crate) use plan::{plan, print_json as print_plan_json};
 pub(crate) use resolve::{Rev, diff_all};

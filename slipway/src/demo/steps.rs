@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use slipway_proto::conversation::{CreateConversationRequest, RunState, SendMessageRequest, SendMessageResponse};
-use slipway_proto::embedding::SearchRequest;
+use slipway_proto::embedding::{SearchMode, SearchRequest};
 use slipway_proto::filestore::{
     ArchiveFormat, CreateWorkspaceRequest, ExportArchiveRequest, GetRevisionRequest, ImportArchiveHeader, RestoreRevisionRequest,
     Revision,
@@ -18,11 +18,14 @@ use super::stage::{INDENT, Stage, seconds};
 use super::validate::{Helm, Verdict, kinds, yaml};
 use crate::client::{
     Api, Follow, Plans, Runs, diff_all, index_mode, pack, print_plan_json, required, send_archive, unpack, wait_for_index,
+    wait_for_vectors,
 };
 use crate::error::{Exit, Failure};
 use crate::output::{PlanPrinter, RunPrinter, bytes, count, place, plan_steps, unified};
 
 const INDEX_LIMIT: Duration = Duration::from_secs(90);
+/// Vectors come after words; a slow machine need not hold up the demo.
+const VECTORS_LIMIT: Duration = Duration::from_secs(15);
 
 /// The demo under way.
 pub(super) struct Steps<'a, 'b> {
@@ -77,9 +80,17 @@ impl<'a, 'b> Steps<'a, 'b> {
 
     async fn index(&mut self, revision: &Revision) -> anyhow::Result<()> {
         self.stage.step("index", "Wait until it is searchable")?;
-        let index = wait_for_index(self.api, &self.workspace, &revision.id, INDEX_LIMIT).await?;
-        self.stage.done(format!("{} of {}", count(index.chunk_count, "chunk"), count(index.file_count, "file")))?;
-        self.stage.done(format!("searched {}", index_mode(&index)))
+        let began = Instant::now();
+        let mut index = wait_for_index(self.api, &self.workspace, &revision.id, INDEX_LIMIT).await?;
+        let what = format!("{} of {}", count(index.chunk_count, "chunk"), count(index.file_count, "file"));
+        self.stage.done(format!("{what}, searchable by words after {}", seconds(began.elapsed())))?;
+        if index.mode() == SearchMode::Lexical && !index.model.is_empty() {
+            index = wait_for_vectors(self.api, &self.workspace, VECTORS_LIMIT).await?;
+        }
+        match index.mode() {
+            SearchMode::Lexical => self.stage.skipped(format!("searched {}", index_mode(&index))),
+            _ => self.stage.done(format!("searched {}, after {}", index_mode(&index), seconds(began.elapsed()))),
+        }
     }
 
     async fn ask(&mut self) -> anyhow::Result<()> {
@@ -87,14 +98,14 @@ impl<'a, 'b> Steps<'a, 'b> {
         let request = CreateConversationRequest { workspace_id: self.workspace.clone(), request_id: id(), ..Default::default() };
         let conversation = self.api.conversations.clone().create_conversation(request).await?.into_inner().conversation;
         self.conversation = required(conversation, "conversation")?.id;
-        let answer = self.say(&self.story.question).await?;
+        let answer = self.say(&self.story.question, RunPrinter::new(self.stage.out, INDENT)).await?;
         expect(!answer.text.trim().is_empty(), || "the answer is empty".to_owned())?;
         expect(!answer.citations.is_empty(), || "the answer cites nothing".to_owned())
     }
 
     async fn request(&mut self) -> anyhow::Result<Plan> {
         self.stage.step("plan", "Ask for a change; a plan forms and waits for review")?;
-        let answer = self.say(&self.story.request).await?;
+        let answer = self.say(&self.story.request, RunPrinter::new(self.stage.out, INDENT).without_words()).await?;
         let Some(plan) = answer.plan else { return Err(failed("the request led to no plan")) };
         expect(plan.state() == PlanState::Ready, || format!("the plan is {} and not ready", crate::output::plan_state(&plan)))?;
         expect(!plan.steps.is_empty(), || "the plan has no steps".to_owned())?;
@@ -106,7 +117,7 @@ impl<'a, 'b> Steps<'a, 'b> {
     }
 
     /// Says something in the conversation and shows what comes.
-    async fn say(&self, text: &str) -> anyhow::Result<RunPrinter<'b>> {
+    async fn say(&self, text: &str, mut printer: RunPrinter<'b>) -> anyhow::Result<RunPrinter<'b>> {
         self.stage.says("you", text)?;
         self.stage.block("\n")?;
         let request = SendMessageRequest {
@@ -117,7 +128,6 @@ impl<'a, 'b> Steps<'a, 'b> {
         };
         let stream = self.api.conversations.clone().send_message(request).await?.into_inner();
         let mut events = Follow::<Runs, SendMessageResponse>::new(self.api, stream);
-        let mut printer = RunPrinter::new(self.stage.out, INDENT);
         while let Some(event) = events.next().await? {
             printer.event(&event)?;
         }

@@ -13,7 +13,7 @@ use crate::error::{Exit, Failure};
 /// Its log, in the demo's directory.
 pub(super) const LOG: &str = "slipway.log";
 const START_LIMIT: Duration = Duration::from_secs(30);
-const STOP_LIMIT: Duration = Duration::from_secs(15);
+const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// Settings that the audience may bring along; all others are the defaults.
 const PASSED_ON: [&str; 2] = ["SLIPWAY_INFERENCE__", "SLIPWAY_EMBEDDING__"];
 

@@ -11,6 +11,8 @@ pub(crate) struct RunPrinter<'a> {
     out: &'a Out,
     plans: PlanPrinter<'a>,
     indent: &'static str,
+    /// False: the answer's text is left out, since what it tells is shown otherwise.
+    words: bool,
     /// True while the last text did not end its line.
     open: bool,
     /// The run as its terminal event left it.
@@ -26,7 +28,13 @@ pub(crate) struct RunPrinter<'a> {
 impl<'a> RunPrinter<'a> {
     pub(crate) fn new(out: &'a Out, indent: &'static str) -> Self {
         let plans = PlanPrinter::new(out, indent);
-        Self { out, plans, indent, open: false, run: None, plan: None, citations: Vec::new(), text: String::new() }
+        Self { out, plans, indent, words: true, open: false, run: None, plan: None, citations: Vec::new(), text: String::new() }
+    }
+
+    /// Leaves the answer's text out.
+    pub(crate) fn without_words(mut self) -> Self {
+        self.words = false;
+        self
     }
 
     /// Takes one event. With `--json` it is printed as it is.
@@ -39,7 +47,7 @@ impl<'a> RunPrinter<'a> {
         match kind {
             Event::Text(delta) => {
                 self.text.push_str(&delta.text);
-                if !quiet {
+                if !quiet && self.words {
                     self.write(&delta.text)?;
                 }
             }
