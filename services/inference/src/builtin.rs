@@ -75,8 +75,11 @@ enum Reply {
 
 fn reply(request: &Request) -> Reply {
     let offers = |name: &str| request.tool_choice != ToolChoice::None && request.tools.iter().any(|t| t.name == name);
-    let asked = request.messages.iter().rev().find(|m| m.role == Role::User).map(|m| m.text.as_str()).unwrap_or_default();
+    let users = || request.messages.iter().rev().filter(|m| m.role == Role::User).map(|m| m.text.as_str());
+    let asked = users().next().unwrap_or_default();
     if offers("submit_plan") {
+        // What comes after the request is about the answer to it.
+        let asked = users().find(|t| prompt::section(t, "request").is_some()).unwrap_or(asked);
         return Reply::Calls(vec![("submit_plan", plan::arguments(asked))]);
     }
     if offers("classify_intent") {

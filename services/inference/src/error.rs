@@ -129,9 +129,6 @@ pub enum Error {
     /// A page token that this service did not make.
     #[error("the page token is not one that ListModels returned")]
     PageToken,
-    /// The call's deadline has passed.
-    #[error("the call's deadline passed before the model had answered")]
-    Deadline,
     /// A provider failed.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -143,7 +140,6 @@ impl From<Error> for Fault {
         match error {
             Error::ModelNotFound { model } => Fault::new(Reason::ModelNotFound, message).with("model", model),
             Error::PageToken => Fault::new(Reason::PageTokenInvalid, message),
-            Error::Deadline => Fault::new(Reason::DeadlineExceeded, message),
             Error::Provider(error) => error.into(),
         }
     }

@@ -18,9 +18,9 @@ pub(crate) struct Rpc(pub(crate) Arc<Inference>);
 #[tonic::async_trait]
 impl InferenceService for Rpc {
     async fn complete(&self, request: Request<pb::CompleteRequest>) -> Result<Response<pb::CompleteResponse>, Status> {
-        let ctx = Ctx::of(&request)?;
+        Ctx::of(&request)?;
         let asked = convert::prompt(request.into_inner().prompt)?;
-        let (model, whole) = self.0.complete(&ctx, asked).await.map_err(status)?;
+        let (model, whole) = self.0.complete(asked).await.map_err(status)?;
         Ok(Response::new(pb::CompleteResponse { completion: Some(convert::completion(model, whole)) }))
     }
 

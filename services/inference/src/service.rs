@@ -57,15 +57,10 @@ impl Inference {
         Self { providers }
     }
 
-    /// A whole answer, with the model's id.
-    pub(crate) async fn complete(&self, ctx: &Ctx, asked: Asked) -> Result<(String, Completion), Error> {
+    /// A whole answer, with the model's id. The server layer ends it with the call's deadline.
+    pub(crate) async fn complete(&self, asked: Asked) -> Result<(String, Completion), Error> {
         let (model, deltas) = self.stream_complete(asked)?;
-        let whole = Completion::collect(deltas);
-        let whole = match ctx.remaining() {
-            Some(left) => timeout(left, whole).await.map_err(|_| Error::Deadline)??,
-            None => whole.await?,
-        };
-        Ok((model, whole))
+        Ok((model, Completion::collect(deltas).await?))
     }
 
     /// An answer as the model writes it, with the model's id.

@@ -1,1 +1,132 @@
-//! t
+//! The service through its own door: a server, its local channel, a generated client.
+
+use futures::StreamExt as _;
+use slipway_proto::inference as pb;
+use slipway_proto::inference::inference_service_client::InferenceServiceClient;
+use slipway_proto::inference::stream_complete_response::Event;
+use slipway_rpc::{Channel, Ctx, Fault, IdentityKey, ProjectId, Reason, Running, Server, UserId};
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+use crate::{Deps, Settings};
+
+struct Suite {
+    client: InferenceServiceClient<Channel>,
+    ctx: Ctx,
+    _running: Running,
+}
+
+async fn suite(settings: &str) -> Suite {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let settings: Settings = toml::from_str(settings).unwrap();
+    let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
+    crate::build(&settings, Deps::default(), &mut server).await.unwrap();
+    let client = InferenceServiceClient::new(server.channel());
+    let running = server.start().await;
+    let ctx = Ctx::background(ProjectId(Uuid::now_v7()), UserId(Uuid::now_v7()), "");
+    Suite { client, ctx, _running: running }
+}
+
+fn prompt(model: &str, text: &str) -> Option<pb::Prompt> {
+    let message = pb::Message { role: pb::Role::User.into(), text: text.into(), ..Default::default() };
+    Some(pb::Prompt { model: model.into(), messages: vec![message], ..Default::default() })
+}
+
+fn reason(status: &Status) -> Reason {
+    Fault::from_status(status).reason()
+}
+
+#[tokio::test]
+async fn complete_and_stream_say_the_same() {
+    let mut suite = suite("").await;
+    let request = suite.ctx.request(pb::CompleteRequest { prompt: prompt("", "hello") });
+    let whole = suite.client.complete(request).await.unwrap().into_inner().completion.unwrap();
+    assert_eq!(whole.model, "builtin/rules");
+    assert_eq!(whole.finish_reason(), pb::FinishReason::Stop);
+    assert!(whole.usage.unwrap().estimated);
+
+    let request = suite.ctx.request(pb::StreamCompleteRequest { prompt: prompt("builtin/rules", "hello") });
+    let events: Vec<Event> =
+        suite.client.stream_complete(request).await.unwrap().into_inner().map(|e| e.unwrap().event.unwrap()).collect().await;
+    assert!(matches!(&events[0], Event::Started(s) if s.model == "builtin/rules"));
+    assert!(matches!(events.last(), Some(Event::Completed(_))));
+    let text: String = events.iter().filter_map(|e| if let Event::TextDelta(t) = e { Some(t.as_str()) } else { None }).collect();
+    assert_eq!(text, whole.text);
+    assert!(events.len() > 10);
+}
+
+#[tokio::test]
+async fn unknown_models_are_not_found() {
+    let mut suite = suite("").await;
+    for model in ["nobody/x", "builtin/gpt", "rules"] {
+        let request = suite.ctx.request(pb::CompleteRequest { prompt: prompt(model, "x") });
+        let status = suite.client.complete(request).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status)), (Code::NotFound, Reason::ModelNotFound), "{model}");
+        let request = suite.ctx.request(pb::TestConnectionRequest { model: model.into() });
+        let status = suite.client.test_connection(request).await.unwrap_err();
+        assert_eq!(reason(&status), Reason::ModelNotFound);
+    }
+    let request = suite.ctx.request(pb::CompleteRequest { prompt: None });
+    assert_eq!(reason(&suite.client.complete(request).await.unwrap_err()), Reason::FieldInvalid);
+}
+
+#[tokio::test]
+async fn a_call_without_identity_is_refused() {
+    let mut suite = suite("").await;
+    let status = suite.client.list_models(pb::ListModelsRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn models_come_in_pages() {
+    let mut suite = suite(
+        "default_model = \"local/b\"\n[providers.local]\nbase_url = \"http://127.0.0.1:9/v1\"\nmodels = [\"b\", \"a/c\", \"d\"]",
+    )
+    .await;
+    let mut ids = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = suite.ctx.request(pb::ListModelsRequest { page_size: 2, page_token });
+        let page = suite.client.list_models(request).await.unwrap().into_inner();
+        assert!(page.models.len() <= 2);
+        ids.extend(page.models.into_iter().map(|m| (m.id, m.default)));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let expected = [("builtin/rules", false), ("local/a/c", false), ("local/b", true), ("local/d", false)];
+    assert_eq!(ids, expected.map(|(id, default)| (id.to_owned(), default)));
+    let request = suite.ctx.request(pb::ListModelsRequest { page_size: 0, page_token: "bad".into() });
+    assert_eq!(reason(&suite.client.list_models(request).await.unwrap_err()), Reason::PageTokenInvalid);
+    let request = suite.ctx.request(pb::ListModelsRequest { page_size: 1001, page_token: String::new() });
+    assert_eq!(reason(&suite.client.list_models(request).await.unwrap_err()), Reason::FieldInvalid);
+}
+
+#[tokio::test]
+async fn a_connection_test_tells_and_does_not_fail() {
+    let mut suite = suite("[providers.dead]\nbase_url = \"http://127.0.0.1:9/v1\"\nmax_retries = 0").await;
+    let request = suite.ctx.request(pb::TestConnectionRequest::default());
+    let tested = suite.client.test_connection(request).await.unwrap().into_inner();
+    assert!(tested.ok && tested.model == "builtin/rules" && tested.reason.is_empty(), "{tested:?}");
+    let request = suite.ctx.request(pb::TestConnectionRequest { model: "dead/x".into() });
+    let tested = suite.client.test_connection(request).await.unwrap().into_inner();
+    assert!(!tested.ok && tested.reason == "PROVIDER_UNAVAILABLE" && tested.advice.contains("base_url"), "{tested:?}");
+}
+
+#[tokio::test]
+async fn a_failing_provider_is_a_status_with_its_reason() {
+    let mut suite = suite("[providers.dead]\nbase_url = \"http://127.0.0.1:9/v1\"\nmax_retries = 0").await;
+    let request = suite.ctx.request(pb::StreamCompleteRequest { prompt: prompt("dead/x", "x") });
+    let mut events = suite.client.stream_complete(request).await.unwrap().into_inner();
+    let status = events.next().await.unwrap().unwrap_err();
+    assert_eq!((status.code(), reason(&status)), (Code::Unavailable, Reason::ProviderUnavailable));
+}
+
+#[tokio::test]
+async fn bad_settings_stop_the_start() {
+    let settings = Settings { default_model: "nonsense".into(), ..Settings::default() };
+    let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
+    let error = crate::build(&settings, Deps::default(), &mut server).await.unwrap_err();
+    assert!(error.to_string().contains("inference.default_model"));
+}

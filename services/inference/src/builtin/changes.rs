@@ -1,34 +1,26 @@
-//! From a file before and after to the tool calls that make the one into the other.
+//! From a file before and after one change to the tool call that makes the one into the other.
 
 use serde_json::{Value, json};
-use similar::TextDiff;
 
-/// Calls of the edit tools, by name and arguments: as few lines as are unique in the file at that moment.
-pub(super) fn calls(path: &str, before: &str, after: &str) -> Vec<(&'static str, Value)> {
+/// The call of an edit tool, by name and arguments: one for the whole change, so that the file is sound before and
+/// after it, with as few lines as are unique in the file.
+pub(super) fn call(path: &str, before: &str, after: &str) -> Option<(&'static str, Value)> {
     if before == after {
-        return Vec::new();
+        return None;
     }
     if before.trim().is_empty() {
-        return vec![("insert", json!({"path": path, "line": 0, "text": after}))];
+        return Some(("insert", json!({"path": path, "line": 0, "text": after})));
     }
-    let diff = TextDiff::from_lines(before, after);
     let old: Vec<&str> = before.split_inclusive('\n').collect();
     let new: Vec<&str> = after.split_inclusive('\n').collect();
-    let mut current: Vec<&str> = old.clone();
-    let mut calls = Vec::new();
-    for group in diff.grouped_ops(0) {
-        let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
-        let old_len = last.old_range().end - first.old_range().start;
-        let hunk = &new[first.new_range().start..last.new_range().end];
-        // Everything above is as it will be, so the hunk stands at its new line.
-        let at = first.new_range().start;
-        let (from, to) = unique(&current, at, at + old_len, hunk.is_empty());
-        let replaced: Vec<&str> = current[from..at].iter().chain(hunk).chain(&current[at + old_len..to]).copied().collect();
-        let (old_str, new_str) = strings(&current[from..to], &replaced);
-        calls.push(("str_replace", json!({"path": path, "old_str": old_str, "new_str": new_str})));
-        current.splice(from..to, replaced);
-    }
-    calls
+    let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let most = old.len().min(new.len()) - head;
+    let tail = old.iter().rev().zip(new.iter().rev()).take(most).take_while(|(a, b)| a == b).count();
+    let (end, hunk) = (old.len() - tail, &new[head..new.len() - tail]);
+    let (from, to) = unique(&old, head, end, hunk.is_empty());
+    let replaced: Vec<&str> = old[from..head].iter().chain(hunk).chain(&old[end..to]).copied().collect();
+    let (old_str, new_str) = strings(&old[from..to], &replaced);
+    Some(("str_replace", json!({"path": path, "old_str": old_str, "new_str": new_str})))
 }
 
 /// The smallest range around the given lines whose text occurs once, growing upwards first.
@@ -105,15 +97,14 @@ pub(super) mod tests {
     }
 
     fn round_trip(before: &str, after: &str) {
-        let mut file = before.to_owned();
-        for (name, arguments) in calls("f", before, after) {
-            file = edit(Some(&file), name, &arguments).unwrap_or_else(|e| panic!("{e}: {arguments}")).unwrap();
-        }
+        let (name, arguments) = call("f", before, after).unwrap();
+        let file = edit(Some(before), name, &arguments).unwrap_or_else(|e| panic!("{e}: {arguments}")).unwrap();
         assert_eq!(file, after);
+        assert!(call("f", after, after).is_none());
     }
 
     #[test]
-    fn the_calls_make_the_one_into_the_other() {
+    fn the_call_makes_the_one_into_the_other() {
         round_trip("a: 1\n", "a: 2\n");
         round_trip("a: 1", "a: 2");
         round_trip("a: 1", "a: 1\nb: 2");
@@ -141,7 +132,7 @@ pub(super) mod tests {
                 (0..next(12)).map(|_| ["a", "b: 1", "", "  c"][next(4) as usize].to_owned() + "\n").collect::<String>()
             };
             let (before, after) = (make(&mut next), make(&mut next));
-            if !before.trim().is_empty() && !after.trim().is_empty() {
+            if !before.trim().is_empty() && !after.trim().is_empty() && before != after {
                 round_trip(&before, &after);
             }
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::changes::calls;
+use super::changes::call;
 use super::plan::ops_of_step;
 use super::prompt::{self, Step};
 use crate::model::{Message, Role};
@@ -57,16 +57,21 @@ fn edit(message: &str, step: &Step<'_>) -> Turn {
         Err(why) => return Turn::Refuse(why),
     };
     let mut after = before.unwrap_or_default().to_owned();
+    let mut calls = Vec::new();
     for op in ops {
         match op.apply(&after) {
-            Ok(text) => after = text,
+            Ok(text) => {
+                // One call for each change: the file parses after every one of them.
+                calls.extend(call(step.path, &after, &text));
+                after = text;
+            }
             Err(why) => return Turn::Refuse(format!("{}: {why}", op.wording(None))),
         }
     }
     match before {
         None if after.is_empty() => done("nothing to write"),
         None => Turn::Calls(vec![("create", json!({"path": step.path, "content": after}))]),
-        Some(before) if before == after => done("nothing to change: the file says so already"),
-        Some(before) => Turn::Calls(calls(step.path, before, &after)),
+        Some(_) if calls.is_empty() => done("nothing to change: the file says so already"),
+        Some(_) => Turn::Calls(calls),
     }
 }

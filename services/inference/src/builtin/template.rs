@@ -123,7 +123,7 @@ fn chart_labels(labels: &str) -> String {
 
 fn chart_ingress(values: &str, name: &str, port: &str, labels: &str) -> String {
     let labels = chart_labels(labels);
-    let port = if port.starts_with("name ") { format!("name: {}", &port[5..]) } else { format!("number: {port}") };
+    let port = port.strip_prefix("name ").map_or_else(|| format!("number: {port}"), |name| format!("name: {name}"));
     format!(
         "\
 {{{{- if .Values.{values}.enabled }}}}

@@ -83,6 +83,10 @@ async fn run_step(files: &mut Files, request: &str, plan: &Json, n: usize, step:
                 (None, Some(text)) => files.push((path.to_owned(), text)),
                 (None, None) => {}
             }
+            if path.ends_with(".yaml") && !path.contains("templates/") {
+                let text = files.iter().find(|(p, _)| p == path).map(|(_, t)| t.as_str()).unwrap_or_default();
+                assert!(yaml::parse(text).is_some(), "does not parse after {arguments}");
+            }
             messages.push(Message { tool_call_id: id, ..message(Role::Tool, "ok: edited".into()) });
         }
     }

@@ -3,7 +3,10 @@
 use super::words::{Word, fragments, words};
 use super::yaml::Value;
 
+mod access;
 mod read;
+mod vocabulary;
+mod workload;
 
 /// Which component a wish is for: the words that name it, in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -365,3 +365,44 @@ async fn the_named_file_is_changed() {
     let lines = change(&files, "set replicaCount to 6 in values-prod.yaml").await;
     assert_eq!(lines, ["@values-prod.yaml", "-replicaCount: 2", "+replicaCount: 6"]);
 }
+
+/// Slipway's own chart, as it is in the repository.
+fn own_chart() -> Files {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/helm/slipway");
+    let mut files = Files::new();
+    for dir in ["", "templates"] {
+        let mut entries: Vec<_> =
+            std::fs::read_dir(root.join(dir)).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()).collect();
+        entries.sort();
+        for path in entries {
+            let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+            files.push((name, std::fs::read_to_string(path).unwrap()));
+        }
+    }
+    files
+}
+
+#[tokio::test]
+async fn our_own_chart() {
+    let own = own_chart();
+    for (request, added) in [
+        (
+            "run three gateway replicas and put an ingress on slipway.example.com",
+            &["+  replicas: 3", "+    enabled: true", "+    host: \"slipway.example.com\""][..],
+        ),
+        (
+            "enable autoscaling for the gateway between 3 and 9 replicas",
+            &["+    enabled: true", "+    minReplicas: 3", "+    maxReplicas: 9"],
+        ),
+        ("give the planner 1Gi of memory", &["+      memory: 1Gi", "+      memory: 1Gi"]),
+        ("set env RUST_LOG=debug on the gateway", &["+  extraEnv:", "+    - name: RUST_LOG", "+      value: debug"]),
+        ("set the image tag to v0.2.0", &["+  tag: \"v0.2.0\""]),
+        ("change the gateway service type to LoadBalancer", &["+    type: LoadBalancer"]),
+        ("set the bus url to nats://other:4222", &["+  url: nats://other:4222"]),
+        ("use the ingress class traefik", &["+    enabled: true", "+    className: traefik"]),
+    ] {
+        let lines = change(&own, request).await;
+        let plus: Vec<&String> = lines.iter().filter(|l| l.starts_with('+')).collect();
+        assert_eq!(plus, added, "{request}: {lines:#?}");
+    }
+}

@@ -102,7 +102,12 @@ mod tests {
         let mut decoder = Decoder::default();
         let mut events = Vec::new();
         for chunk in chunks {
-            decoder.feed::<()>(chunk, |data| Ok(events.push(String::from_utf8(data.to_vec()).unwrap()))).unwrap();
+            decoder
+                .feed::<()>(chunk, |data| {
+                    events.push(String::from_utf8(data.to_vec()).unwrap());
+                    Ok(())
+                })
+                .unwrap();
         }
         events
     }
@@ -137,7 +142,12 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.feed::<()>(b"data: a\n\ndata: b", |_| Ok(())).unwrap();
         let mut last = Vec::new();
-        decoder.finish::<()>(|data| Ok(last.push(data.to_vec()))).unwrap();
+        decoder
+            .finish::<()>(|data| {
+                last.push(data.to_vec());
+                Ok(())
+            })
+            .unwrap();
         assert_eq!(last, [b"b".to_vec()]);
     }
 
