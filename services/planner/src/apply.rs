@@ -19,6 +19,7 @@ use crate::worker::{Along, Attempt, Stop};
 const MAX_SHOWN_BYTES: usize = 400_000;
 /// Answers without a call of a tool that are put up with in a row.
 const MAX_IDLE: u32 = 2;
+const MAX_EXCUSE: usize = 500;
 
 /// Applies a plan, from `applying` to `applied`.
 pub(crate) async fn apply(attempt: &Attempt, plan: &mut Plan) -> Result<(), Stop> {
@@ -73,6 +74,18 @@ struct Talk {
     messages: Vec<Message>,
     /// Answers in a row without a call.
     idle: u32,
+    /// A call of the last answer that had any was refused.
+    refused: bool,
+    /// What the model said when it last called nothing.
+    said: String,
+}
+
+impl Talk {
+    /// Why a model that calls no tools did not make the step.
+    fn excuse(&self) -> String {
+        let said: String = self.said.trim().chars().take(MAX_EXCUSE).collect();
+        if said.is_empty() { "the model does not use the tools".to_owned() } else { format!("the model said: {said}") }
+    }
 }
 
 /// How a turn of a conversation ended.
@@ -131,7 +144,7 @@ impl<'a> Desk<'a> {
             match self.turn(plan, &step, before.as_deref(), &mut talk, &mut happened).await? {
                 Turn::Done => return self.finish(plan, index, before, happened).await,
                 Turn::More if talk.idle > MAX_IDLE => {
-                    return self.give_up(plan, index, happened, "the model does not use the tools").await;
+                    return self.give_up(plan, index, happened, &talk.excuse()).await;
                 }
                 Turn::More => {
                     happened.push(Happened::Usage);
@@ -163,7 +176,12 @@ impl<'a> Desk<'a> {
         let shown: Vec<Shown<'_>> =
             fitting.iter().map(|(path, fits)| Shown { path, content: self.overlay.find_text(path).filter(|_| *fits) }).collect();
         let first = prompt::edit(plan, step, &shown);
-        Ok(Talk { messages: vec![message(Role::System, prompt::EDIT_SYSTEM), message(Role::User, &first)], idle: 0 })
+        Ok(Talk {
+            messages: vec![message(Role::System, prompt::EDIT_SYSTEM), message(Role::User, &first)],
+            idle: 0,
+            refused: false,
+            said: String::new(),
+        })
     }
 
     /// The step's file, then the other files of the plan, then those that were looked at.
@@ -193,7 +211,9 @@ impl<'a> Desk<'a> {
         talk.messages.push(Message { tool_calls: calls.clone(), ..message(Role::Assistant, &completion.text) });
         if calls.is_empty() {
             talk.idle += 1;
-            if self.overlay.find_text(&step.path) != before && finish == FinishReason::Stop {
+            talk.said = completion.text;
+            let changed = self.overlay.find_text(&step.path) != before;
+            if changed && !talk.refused && finish == FinishReason::Stop {
                 // Some models end with words instead of `done`.
                 return Ok(Turn::Done);
             }
@@ -201,15 +221,15 @@ impl<'a> Desk<'a> {
             return Ok(Turn::More);
         }
         talk.idle = 0;
-        let mut refused = false;
+        talk.refused = false;
         let mut done = false;
         for call in &calls {
             let outcome = if done {
                 Outcome { ok: false, message: "the step is done already".to_owned() }
             } else {
-                self.run(plan, step, call, refused, happened).await?
+                self.run(plan, step, call, talk.refused, happened).await?
             };
-            refused |= !outcome.ok;
+            talk.refused |= !outcome.ok;
             done |= outcome.ok && call.name == "done";
             talk.messages.push(Message { tool_call_id: call.id.clone(), ..message(Role::Tool, &outcome.reply()) });
         }

@@ -151,6 +151,23 @@ async fn words_after_an_edit_end_a_step() {
 }
 
 #[tokio::test]
+async fn words_after_a_refused_edit_are_no_success() {
+    let dir = tempfile::tempdir().unwrap();
+    let suite = suite(&dir).await;
+    let plan = suite.ready(&[("update", "values.yaml")]).await;
+    suite.world.say(fakes::calls(&[
+        ("insert", json!({"path": "values.yaml", "line": 0, "text": "# top"})),
+        ("str_replace", json!({"path": "values.yaml", "old_str": "nowhere", "new_str": "x"})),
+    ]));
+    for _ in 0..3 {
+        suite.world.say(Reply::Text("an edit was refused".into()));
+    }
+    let (reason, message) = failure(&last_plan(&suite.approve(&plan).await.unwrap()));
+    assert!(reason == "EDIT_FAILED" && message.contains("the model said: an edit was refused"), "{message}");
+    assert_eq!(suite.world.lock().revisions.len(), 1);
+}
+
+#[tokio::test]
 async fn an_apply_that_changes_nothing_fails() {
     let dir = tempfile::tempdir().unwrap();
     let suite = suite(&dir).await;
@@ -176,7 +193,7 @@ async fn a_step_that_cannot_be_made_fails_the_plan() {
     for _ in 0..3 {
         suite.world.say(Reply::Text("no".into()));
     }
-    assert!(failure(&last_plan(&suite.approve(&plan).await.unwrap())).1.contains("does not use the tools"));
+    assert!(failure(&last_plan(&suite.approve(&plan).await.unwrap())).1.contains("the model said: no"));
     let plan = suite.ready(&[("update", "logo.png")]).await;
     let (reason, message) = failure(&last_plan(&suite.approve(&plan).await.unwrap()));
     assert!(reason == "EDIT_FAILED" && message.contains("is not UTF-8 text"), "{message}");
