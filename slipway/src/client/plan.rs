@@ -1,5 +1,6 @@
 //! `slipway plan …`
 
+use slipway_proto::filestore::GetRevisionRequest;
 use slipway_proto::planner::plan_event::Event;
 use slipway_proto::planner::{
     ApprovePlanRequest, CreatePlanRequest, GetPlanRequest, ListPlansRequest, ListPlansResponse, Plan, PlanEvent, PlanState,
@@ -26,7 +27,7 @@ pub(crate) async fn plan(api: &Api, out: &Out, command: Command) -> anyhow::Resu
                 request_id: Uuid::now_v7().to_string(),
             };
             let stream = api.plans.clone().create_plan(request).await?.into_inner();
-            follow(out, Follow::new(api, stream)).await
+            follow(api, out, Follow::new(api, stream)).await
         }
         Command::Show { plan } => show(out, &api.plan(&plan).await?),
         Command::List { workspace } => list(api, out, workspace).await,
@@ -38,7 +39,7 @@ pub(crate) async fn plan(api: &Api, out: &Out, command: Command) -> anyhow::Resu
                 plan_id: plan.id,
             };
             let stream = api.plans.clone().approve_plan(request).await?.into_inner();
-            follow(out, Follow::new(api, stream)).await
+            follow(api, out, Follow::new(api, stream)).await
         }
         Command::Reject { plan, version } => {
             let plan = api.plan(&plan).await?;
@@ -54,12 +55,12 @@ pub(crate) async fn plan(api: &Api, out: &Out, command: Command) -> anyhow::Resu
                 request_id: Uuid::now_v7().to_string(),
             };
             let stream = api.plans.clone().revise_plan(request).await?.into_inner();
-            follow(out, Follow::new(api, stream)).await
+            follow(api, out, Follow::new(api, stream)).await
         }
         Command::Watch { plan, after } => {
             let request = WatchPlanRequest { plan_id: plan, after_sequence: after };
             let stream = api.plans.clone().watch_plan(request).await?.into_inner();
-            follow(out, Follow::new(api, stream).to_the_end()).await
+            follow(api, out, Follow::new(api, stream).to_the_end()).await
         }
     }
 }
@@ -72,14 +73,15 @@ impl Api {
 }
 
 /// Prints the events; ends with the plan, or with a failure if the plan failed.
-async fn follow<R: Carries<PlanEvent>>(out: &Out, mut events: Follow<'_, Plans, R>) -> anyhow::Result<()> {
+async fn follow<R: Carries<PlanEvent>>(api: &Api, out: &Out, mut events: Follow<'_, Plans, R>) -> anyhow::Result<()> {
     let printer = PlanPrinter::new(out, "");
     while let Some(event) = events.next().await? {
         if !print_json(out, &event)? {
             printer.event(&event)?;
         }
         match event.event {
-            Some(Event::Ready(plan) | Event::Applied(plan) | Event::Rejected(plan)) if !out.is_json() => show(out, &plan)?,
+            Some(Event::Ready(plan)) if !out.is_json() => show(out, &plan)?,
+            Some(Event::Applied(plan)) if !out.is_json() => applied(api, out, &plan).await?,
             Some(Event::Failed(plan)) => {
                 let why = plan.failure.map_or_else(String::new, |f| format!(": {} ({})", f.message, f.reason));
                 return Err(Failure::new(Exit::Failed, format!("the plan failed{why}")).into());
@@ -87,6 +89,20 @@ async fn follow<R: Carries<PlanEvent>>(out: &Out, mut events: Follow<'_, Plans, 
             _ => {}
         }
     }
+    Ok(())
+}
+
+/// What an applied plan has made, and where to look.
+async fn applied(api: &Api, out: &Out, plan: &Plan) -> anyhow::Result<()> {
+    let request = GetRevisionRequest { workspace_id: plan.workspace_id.clone(), revision_id: plan.applied_revision_id.clone() };
+    let revision = required(api.files.clone().get_revision(request).await?.into_inner().revision, "revision")?;
+    out.line(format!("{} is revision {}", out.paint.bold(&plan.summary), revision.number))?;
+    out.note(format!(
+        "next: slipway workspace diff {} {} {}",
+        plan.workspace_id,
+        revision.number.saturating_sub(1),
+        revision.number
+    ));
     Ok(())
 }
 

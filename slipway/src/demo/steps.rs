@@ -169,7 +169,10 @@ impl<'a, 'b> Steps<'a, 'b> {
         let request = GetRevisionRequest { workspace_id: self.workspace.clone(), revision_id };
         let revision = required(self.api.files.clone().get_revision(request).await?.into_inner().revision, "revision")?;
         expect(revision.number == 2, || format!("the plan made revision {}, not 2", revision.number))?;
-        self.stage.done(format!("revision 2, hash {}", short(&revision.hash)))?;
+        let began = Instant::now();
+        wait_for_index(self.api, &self.workspace, &revision.id, INDEX_LIMIT).await?;
+        let searchable = seconds(began.elapsed());
+        self.stage.done(format!("revision 2, hash {}, searchable {searchable} after the commit", short(&revision.hash)))?;
         Ok(revision)
     }
 
@@ -230,9 +233,6 @@ impl<'a, 'b> Steps<'a, 'b> {
 
     async fn search(&mut self, revision: &Revision) -> anyhow::Result<()> {
         self.stage.step("search", "Find the change by search")?;
-        let began = Instant::now();
-        wait_for_index(self.api, &self.workspace, &revision.id, INDEX_LIMIT).await?;
-        self.stage.done(format!("revision 2 is searchable {} after we asked", seconds(began.elapsed())))?;
         self.stage.says("search", &self.story.query)?;
         let request = SearchRequest {
             workspace_id: self.workspace.clone(),

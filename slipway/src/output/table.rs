@@ -8,20 +8,24 @@ use super::Paint;
 const WIDTH: u16 = 110;
 
 /// A table under construction.
-pub(crate) struct Table(comfy_table::Table);
+pub(crate) struct Table {
+    table: comfy_table::Table,
+    /// Columns to cut at the left: without a frame there is nothing to keep a distance from.
+    margin: usize,
+}
 
 impl Table {
     /// Columns without lines, for lists.
     pub(crate) fn plain(header: &[&str], paint: Paint) -> Self {
-        Self::new(presets::NOTHING, header, paint)
+        Self::new(presets::NOTHING, 1, header, paint)
     }
 
     /// With a frame, for what deserves a look.
     pub(crate) fn framed(header: &[&str], paint: Paint) -> Self {
-        Self::new(presets::UTF8_FULL_CONDENSED.with_rounded_corners(), header, paint)
+        Self::new(presets::UTF8_FULL_CONDENSED.with_rounded_corners(), 0, header, paint)
     }
 
-    fn new(style: comfy_table::TableStyle, header: &[&str], paint: Paint) -> Self {
+    fn new(style: comfy_table::TableStyle, margin: usize, header: &[&str], paint: Paint) -> Self {
         let mut table = comfy_table::Table::new();
         table.load_style(style).set_content_arrangement(ContentArrangement::Dynamic);
         if paint.on() {
@@ -37,17 +41,18 @@ impl Table {
             if paint.on() { cell.add_attribute(Attribute::Dim) } else { cell }
         };
         table.set_header(header.iter().map(cell));
-        Self(table)
+        Self { table, margin }
     }
 
     /// One more row.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.0.add_row(cells);
+        self.table.add_row(cells);
     }
 
     /// The text, without spaces at the ends of its lines.
     pub(crate) fn text(&self) -> String {
-        self.0.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+        let cut = |line: String| line.get(self.margin..).unwrap_or_default().trim_end().to_owned();
+        self.table.lines().map(cut).collect::<Vec<_>>().join("\n")
     }
 }
 
