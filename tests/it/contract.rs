@@ -1,7 +1,7 @@
 //! What every RPC promises about bad input, shown for all of them from the descriptor set: a new RPC cannot be forgotten.
 
 use prost::Message as _;
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, ReflectMessage as _, Value};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
 use slipway_testkit::SuiteOptions;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -321,9 +321,10 @@ async fn a_page_token_of_elsewhere_is_refused() {
     for method in methods() {
         let input = method.input();
         let Some(token) = input.get_field_by_name("page_token") else { continue };
-        let ids = |field: &str| match field {
-            "conversation_id" => conversation.id.clone(),
-            f if f.ends_with("revision_id") => revision.id.clone(),
+        let (talk, revision, workspace) = (conversation.id.clone(), revision.id.clone(), workspace.clone());
+        let ids = move |field: &str| match field {
+            "conversation_id" => talk.clone(),
+            f if f.ends_with("revision_id") => revision.clone(),
             _ => workspace.clone(),
         };
         for bad in ["x", "AAAA", "eyJhIjoxfQ", &"A".repeat(3000)] {

@@ -80,7 +80,7 @@ async fn a_deadline_ends_the_call_in_time() {
 #[tokio::test]
 async fn rates_are_limited_per_caller_and_say_when_to_come_back() {
     let mut options = SuiteOptions::default().with_two_tenants();
-    options.config.push_str("\n[gateway.rates.api]\nburst = 5\nper_minute = 10\n");
+    options.config.push_str("\n[gateway.rate_limit.api]\nburst = 5\nper_minute = 10\n");
     let suite = suite_with(options).await;
     let (mut alice, mut bob) = (suite.client_as("alice-write").unwrap(), suite.client_as("bob-write").unwrap());
     let mut passed = 0;

@@ -80,7 +80,7 @@ impl Suite {
         command.arg("up").current_dir(self.directory.path()).env_remove("OPENAI_API_KEY").env_remove("OPENROUTER_API_KEY");
         command.env("SLIPWAY_CONFIG", self.directory.path().join("slipway.toml"));
         command.env("SLIPWAY_DATA_DIR", self.data_dir()).env("SLIPWAY_LISTEN", format!("127.0.0.1:{}", self.port));
-        command.env("SLIPWAY_TELEMETRY__METRICS_LISTEN", "").env("SLIPWAY_TELEMETRY__LOG_FORMAT", "json");
+        command.env("SLIPWAY_TELEMETRY__METRICS_LISTEN", "").env("SLIPWAY_TELEMETRY__FORMAT", "json");
         command.envs(self.options.env.iter().cloned());
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().context("starting slipway")?);
         self.wait_until_serving().await
