@@ -23,7 +23,7 @@ pub use settings::{Format, Settings};
 
 /// Crates that say much and seldom anything for the operator; a filter that names them still raises them.
 const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,tower=warn,tonic=warn,rustls=warn,sqlx=warn,sea_orm=warn,\
-    sea_orm_migration=warn,async_nats=warn,reqwest=warn,tokenizers=warn,opentelemetry=warn,opentelemetry_sdk=warn,\
+    sea_orm_migration=warn,async_nats=warn,reqwest=warn,tokenizers=warn,qdrant_edge=error,opentelemetry=warn,opentelemetry_sdk=warn,\
     opentelemetry_otlp=warn";
 /// How long the last spans may take to leave.
 const FLUSH: std::time::Duration = std::time::Duration::from_secs(2);
