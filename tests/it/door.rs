@@ -66,7 +66,8 @@ async fn a_deadline_ends_the_call_in_time() {
     request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
     let asked = std::time::Instant::now();
     let status = client.inference.complete(request).await.unwrap_err();
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    // The client's own timer and the server's race; either may be first.
+    assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}");
     assert!(asked.elapsed() < Duration::from_secs(2));
     tokio::time::timeout(Duration::from_secs(2), async {
         while provider.open_streams() > 0 {

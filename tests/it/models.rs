@@ -114,7 +114,8 @@ async fn provider_errors_are_told_apart_with_advice() {
 
 #[tokio::test]
 async fn a_stream_that_breaks_ends_with_a_typed_error() {
-    let provider = Provider::start(|_| vec![Step::Text("half ".into()), Step::Cut]).await.unwrap();
+    let provider =
+        Provider::start(|_| vec![Step::Text("half ".into()), Step::Pause(Duration::from_millis(50)), Step::Cut]).await.unwrap();
     let suite = suite_with(SuiteOptions::with_provider(&provider.base_url())).await;
     let request = StreamCompleteRequest { prompt: Some(prompt("x")) };
     let mut stream = suite.client().unwrap().inference.stream_complete(request).await.unwrap().into_inner();

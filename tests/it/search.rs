@@ -13,6 +13,19 @@ use tonic::{Code, Status};
 
 use crate::story::{self, commit, indexed, refused, suite, suite_with, write};
 
+/// Waits until the chunks of a revision have their vectors: the model is loaded after the start, and works after the words.
+async fn embedded(client: &Client, workspace: &str, number: u64) -> Index {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let index = indexed(client, workspace, number).await;
+        if index.mode() == SearchMode::Hybrid {
+            return index;
+        }
+        assert!(Instant::now() < deadline, "{index:?}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
 async fn search(client: &Client, workspace: &str, query: &str, mode: SearchMode) -> Result<SearchResponse, Status> {
     let request = SearchRequest { workspace_id: workspace.into(), query: query.into(), mode: mode.into(), ..Default::default() };
     Ok(client.embedding.clone().search(request).await?.into_inner())
@@ -52,6 +65,7 @@ async fn search_finds_by_words_and_by_meaning() {
     assert!(found.hits.iter().take(3).any(|h| h.path == "templates/ingress.yaml" || h.path == "values.yaml"), "{:?}", found.hits);
     assert!(found.hits.iter().all(|h| h.dense_rank == 0 && h.lexical_rank > 0));
     if have_weights("search_finds_by_meaning") {
+        embedded(&client, &workspace, 1).await;
         let found = search(&client, &workspace, "how do I deploy this application", SearchMode::Dense).await.unwrap();
         assert_eq!(found.hits[0].path, "README.md", "{:?}", found.hits);
         let fused = search(&client, &workspace, "scaling the catalogue", SearchMode::Hybrid).await.unwrap();
@@ -72,15 +86,15 @@ async fn what_was_embedded_once_is_not_embedded_again() {
     let suite = suite().await;
     let client = suite.client().unwrap();
     let (workspace, first) = story::workspace(&client, &story::small_chart()).await;
-    let index = indexed(&client, &workspace, 1).await;
+    let index = embedded(&client, &workspace, 1).await;
     assert!(index.chunk_count > 0 && index.mode() == SearchMode::Hybrid && index.dimensions == 384, "{index:?}");
     let changed = story::small_chart()[4].1.replace("Scaling", "Growing");
     commit(&client, &workspace, &first.id, vec![write("README.md", &changed)]).await.unwrap();
-    let index = indexed(&client, &workspace, 2).await;
+    let index = embedded(&client, &workspace, 2).await;
     assert!(index.embedded_count <= 2, "only the changed sections are new: {index:?}");
     let request = RestoreRevisionRequest { workspace_id: workspace.clone(), revision_id: first.id, ..Default::default() };
     client.files.clone().restore_revision(request).await.unwrap();
-    let index = indexed(&client, &workspace, 3).await;
+    let index = embedded(&client, &workspace, 3).await;
     assert_eq!(index.embedded_count, 0, "restored content is known: {index:?}");
 }
 

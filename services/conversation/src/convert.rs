@@ -270,8 +270,10 @@ pub(crate) fn is_terminal(event: &pb::RunEvent) -> bool {
 
 /// An event of a run. What a client can do without is marked so.
 pub(crate) fn event(run_id: String, sequence: u64, now: i64, event: Event) -> pb::RunEvent {
-    let ignorable =
-        matches!(event, Event::Heartbeat(_) | Event::Intent(_) | Event::Context(_) | Event::Reasoning(_) | Event::Usage(_));
+    let ignorable = matches!(
+        event,
+        Event::Snapshot(_) | Event::Heartbeat(_) | Event::Intent(_) | Event::Context(_) | Event::Reasoning(_) | Event::Usage(_)
+    );
     pb::RunEvent { sequence, create_time: Some(timestamp(now)), ignorable, run_id, event: Some(event) }
 }
 

@@ -59,9 +59,8 @@ pub(crate) fn decode(payload: &Bytes) -> Result<proto::PlanEvent, Error> {
 
 /// An event that is not stored.
 pub(crate) fn passing(plan_id: Uuid, event: Event) -> proto::PlanEvent {
-    let ignorable = matches!(event, Event::Heartbeat(_));
     let create_time = Some(timestamp(now_micros()));
-    proto::PlanEvent { sequence: 0, create_time, ignorable, plan_id: plan_id.to_string(), event: Some(event) }
+    proto::PlanEvent { sequence: 0, create_time, ignorable: true, plan_id: plan_id.to_string(), event: Some(event) }
 }
 
 impl Happened {
