@@ -18,11 +18,17 @@ const POLL: Duration = Duration::from_millis(250);
 /// On SQLite there are no others; this only guards against a commit whose announcement was cut off.
 const POLL_ALONE: Duration = Duration::from_secs(1);
 
-pub(super) fn follow(store: Store, stream: Uuid, after: u64) -> BoxStream<'static, Result<(u64, Bytes), StorageError>> {
+/// `behind`: there may be something in the database already.
+pub(super) fn follow(
+    store: Store,
+    stream: Uuid,
+    after: u64,
+    behind: bool,
+) -> BoxStream<'static, Result<(u64, Bytes), StorageError>> {
     let poll = if store.backend() == DbBackend::Sqlite { POLL_ALONE } else { POLL };
     // First subscribed, then read: what is committed in between comes twice and is passed over once.
     let live = Some(store.hub().subscribe(stream));
-    let follower = Follower { store, stream, live, last: after, ready: VecDeque::new(), behind: true, poll };
+    let follower = Follower { store, stream, live, last: after, ready: VecDeque::new(), behind, poll };
     stream::unfold(follower, |mut follower| async move {
         let next = follower.next().await;
         Some((next, follower))

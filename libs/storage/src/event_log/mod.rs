@@ -143,7 +143,13 @@ impl EventLog {
     /// The events after sequence `after`, each with its own: first the stored ones, then each as it is committed. Never a
     /// gap, never a repetition, no end. After an error the stream may be polled on.
     pub fn follow(&self, stream: Uuid, after: u64) -> BoxStream<'static, Result<(u64, Bytes), StorageError>> {
-        follow::follow(self.inner.store.clone(), stream, after)
+        follow::follow(self.inner.store.clone(), stream, after, true)
+    }
+
+    /// The events of a log that the caller is about to begin: as [`EventLog::follow`] from 0, without looking for what cannot
+    /// be there yet. To be called before the transaction that appends the first event is committed.
+    pub fn follow_new(&self, stream: Uuid) -> BoxStream<'static, Result<(u64, Bytes), StorageError>> {
+        follow::follow(self.inner.store.clone(), stream, 0, false)
     }
 
     /// At least one and about `limit` events after sequence `after`; none when there are none.
