@@ -8,6 +8,7 @@ use slipway_proto::conversation as pb;
 use slipway_proto::conversation::run_event::Event;
 use slipway_rpc::{Ctx, ProjectId, now_micros};
 use slipway_storage::{NewJob, Tx};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{Conversations, RunStream, claim, record};
@@ -27,7 +28,7 @@ impl Conversations {
         let (service, ctx) = (self.clone(), ctx.clone());
         // A task of its own: a client that leaves now must not stop it between the commit and what the commit starts. Should
         // nobody wait for the stream any more, it is dropped, as if the client had left just after.
-        let accepted = self.calls.spawn(async move { service.accept(&ctx, new).await });
+        let accepted = self.calls.spawn(async move { service.accept(&ctx, new).await }.in_current_span());
         accepted.await.map_err(|_| Error::Stopping)?
     }
 
@@ -50,8 +51,7 @@ impl Conversations {
         self.log.append(&mut tx, run_id, 1, &encode(run_id, 1, events)).await?;
         record(&tx, ctx.project, METHOD, new.request.as_ref(), run_id).await?;
         self.enqueue(&mut tx, ctx, run, &conversation).await?;
-        // Made before the commit, so that the run's first events need not be read back.
-        let stream = RunStream::new(self.clone(), ctx.project, run_id, 0);
+        let stream = RunStream::of_new_run(self.clone(), ctx.project, run_id);
         tx.commit().await?;
         Ok(if new.cancel_on_disconnect { stream.cancelled_when_dropped() } else { stream })
     }

@@ -21,12 +21,14 @@ use super::Conversations;
 use crate::convert;
 use crate::error::Error;
 
+type Events = BoxStream<'static, Result<(u64, Bytes), StorageError>>;
+
 /// The events of one run. Ends after the terminal one.
 pub(crate) struct RunStream {
     service: Conversations,
     project: ProjectId,
     run_id: Uuid,
-    events: BoxStream<'static, Result<(u64, Bytes), StorageError>>,
+    events: Events,
     /// What comes before the stored events.
     first: VecDeque<RunEvent>,
     idle: Duration,
@@ -39,14 +41,26 @@ pub(crate) struct RunStream {
 }
 
 impl RunStream {
+    /// Follows a run from after a sequence.
     pub(crate) fn new(service: Conversations, project: ProjectId, run_id: Uuid, after: u64) -> Self {
+        let events = service.log.follow(run_id, after);
+        Self::of(service, project, run_id, events)
+    }
+
+    /// Follows a run that the caller is about to start: to be made before the transaction that starts it is committed.
+    pub(crate) fn of_new_run(service: Conversations, project: ProjectId, run_id: Uuid) -> Self {
+        let events = service.log.follow_new(run_id);
+        Self::of(service, project, run_id, events)
+    }
+
+    fn of(service: Conversations, project: ProjectId, run_id: Uuid, events: Events) -> Self {
         let idle = Duration::from_secs(service.settings.heartbeat_seconds);
         let last = Instant::now();
         Self {
-            events: service.log.follow(run_id, after),
             service,
             project,
             run_id,
+            events,
             first: VecDeque::new(),
             idle,
             last,
