@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use slipway_rpc::ProjectId;
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 pub(crate) use edge::EdgeIndex;
@@ -155,6 +156,7 @@ impl DirLock {
 #[derive(Clone)]
 pub(crate) struct Index {
     state: watch::Sender<State>,
+    gone: CancellationToken,
     searches: Arc<Semaphore>,
 }
 
@@ -169,26 +171,35 @@ pub(crate) enum State {
     Closed,
 }
 
-/// An engine with the lock on its directory: the lock goes last.
+/// An engine with the lock on its directory. They go in this order: engine, lock, and then the word that both are gone.
 pub(crate) struct Held {
     engine: Box<dyn VectorIndex>,
     _lock: DirLock,
+    _gone: DropGuard,
 }
 
 impl Index {
     /// An index whose engine is still to come; calls wait for [`Index::set`].
     pub(crate) fn opening() -> Self {
-        Self { state: watch::channel(State::Opening).0, searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)) }
+        Self {
+            state: watch::channel(State::Opening).0,
+            gone: CancellationToken::new(),
+            searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)),
+        }
     }
 
     /// Gives it its engine.
     pub(crate) fn set(&self, engine: Box<dyn VectorIndex>, lock: DirLock) {
-        self.state.send_replace(State::Open(Arc::new(Held { engine, _lock: lock })));
+        self.state.send_replace(State::Open(Arc::new(Held { engine, _lock: lock, _gone: self.gone.clone().drop_guard() })));
     }
 
-    /// Lets go of the engine and its directory, as soon as calls that are under way have ended.
-    pub(crate) fn close(&self) {
-        self.state.send_replace(State::Closed);
+    /// Lets go of the engine, and waits until calls that are under way have ended and the directory is free.
+    pub(crate) async fn close(&self) {
+        let before = self.state.send_replace(State::Closed);
+        if matches!(before, State::Open(_)) {
+            drop(before);
+            self.gone.cancelled().await;
+        }
     }
 
     /// Waits until the engine is open, or closed.

@@ -85,7 +85,7 @@ async fn build_with(
             match service.open_index(dir, lock).await {
                 Ok(()) => {
                     shutdown.cancelled().await;
-                    service.close_index();
+                    service.close_index().await;
                 }
                 Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the search index cannot be opened"),
             }

@@ -150,8 +150,8 @@ impl Service {
     }
 
     /// Lets go of the engine.
-    pub(crate) fn close_index(&self) {
-        self.index.close();
+    pub(crate) async fn close_index(&self) {
+        self.index.close().await;
     }
 
     /// Loads the embedding model as soon as there is one, and then has what was indexed without it filled in.

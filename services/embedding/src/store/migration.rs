@@ -93,7 +93,7 @@ async fn create_vector(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .col(ColumnDef::new(Vector::WorkspaceId).uuid().not_null())
         .col(ColumnDef::new(Vector::Model).string().not_null())
         .col(ColumnDef::new(Vector::TextHash).blob().not_null())
-        .col(ColumnDef::new(Vector::Vector).blob().not_null())
+        .col(ColumnDef::new(Vector::Component).blob().not_null())
         .primary_key(Index::create().col(Vector::ProjectId).col(Vector::WorkspaceId).col(Vector::Model).col(Vector::TextHash))
         .to_owned();
     manager.create_table(table).await
@@ -139,5 +139,6 @@ enum Vector {
     WorkspaceId,
     Model,
     TextHash,
-    Vector,
+    #[sea_orm(iden = "vector")]
+    Component,
 }

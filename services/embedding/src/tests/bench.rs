@@ -14,7 +14,7 @@ fn quantile(times: &mut [Duration], share: f64) -> Duration {
 }
 
 fn noise(seed: usize) -> Vec<f32> {
-    let mut state = seed as u64 * 0x9e37_79b9_7f4a_7c15 + 1;
+    let mut state = (seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;
         state ^= state >> 7;

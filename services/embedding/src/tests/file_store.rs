@@ -17,7 +17,10 @@ use slipway_rpc::{Ctx, Fault, ProjectId, Reason};
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
+const PAGE: usize = 4;
+
 type Files = BTreeMap<String, Bytes>;
+type Committed = (Uuid, Arc<Files>);
 
 /// The workspaces of a test; clones share them.
 #[derive(Clone, Default)]
@@ -25,7 +28,7 @@ pub(crate) struct FileStore(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    workspaces: Mutex<BTreeMap<Uuid, (ProjectId, Vec<(Uuid, Files)>)>>,
+    workspaces: Mutex<BTreeMap<Uuid, (ProjectId, Vec<Committed>)>>,
     reads: AtomicUsize,
     away: AtomicBool,
 }
@@ -40,8 +43,10 @@ impl FileStore {
         let mut workspaces = self.0.workspaces.lock().unwrap();
         let (_, revisions) = workspaces.entry(workspace).or_insert((project, Vec::new()));
         let revision = Uuid::now_v7();
-        revisions
-            .push((revision, files.iter().map(|(path, text)| ((*path).to_owned(), Bytes::from((*text).to_owned()))).collect()));
+        revisions.push((
+            revision,
+            Arc::new(files.iter().map(|(path, text)| ((*path).to_owned(), Bytes::from((*text).to_owned()))).collect()),
+        ));
         let number = revisions.len() as u64;
         let (workspace_id, revision_id) = (workspace.to_string(), revision.to_string());
         let kind =
@@ -75,7 +80,7 @@ impl FileStore {
         self.0.away.store(away, Ordering::SeqCst);
     }
 
-    fn revision<T>(&self, request: &Request<T>, workspace: &str, revision: &str) -> Result<(Uuid, u64, Files), Status> {
+    fn revision<T>(&self, request: &Request<T>, workspace: &str, revision: &str) -> Result<(Uuid, u64, Arc<Files>), Status> {
         let ctx = Ctx::of(request)?;
         if self.0.away.load(Ordering::SeqCst) {
             return Err(Fault::new(Reason::ServiceUnavailable, "away").into());
@@ -136,13 +141,13 @@ impl FileStoreService for FileStore {
         Ok(Response::new(GetWorkspaceResponse { workspace: Some(workspace) }))
     }
 
-    /// Two files a page, so that paging is exercised.
+    /// Few files a page, so that paging is exercised.
     async fn list_files(&self, request: Request<ListFilesRequest>) -> Answer<ListFilesResponse> {
         let message = request.get_ref();
         let (id, _, files) = self.revision(&request, &message.workspace_id, &message.revision_id)?;
         let from: usize = message.page_token.parse().unwrap_or(0);
-        let page = files.iter().skip(from).take(2).map(|(path, content)| entry(path, content)).collect();
-        let next_page_token = if from + 2 < files.len() { (from + 2).to_string() } else { String::new() };
+        let page = files.iter().skip(from).take(PAGE).map(|(path, content)| entry(path, content)).collect();
+        let next_page_token = if from + PAGE < files.len() { (from + PAGE).to_string() } else { String::new() };
         Ok(Response::new(ListFilesResponse { files: page, revision_id: id.to_string(), next_page_token }))
     }
 
