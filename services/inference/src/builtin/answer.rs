@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::prompt::{self, Source};
-use super::words::{parts, singular};
+use super::wish::said;
+use super::words::{fragments, parts, singular};
 use crate::model::{Message, Role};
 
 const MOST_LINES: usize = 6;
 const MOST_SOURCES: usize = 3;
 const MOST_QUOTED: usize = 10;
+const MOST_PARTS: usize = 3;
+const MOST_CHILDREN: usize = 6;
 
 /// The answer to a conversation: its last message decides.
 pub(super) fn answer(messages: &[Message]) -> String {
@@ -18,10 +21,18 @@ pub(super) fn answer(messages: &[Message]) -> String {
     if sources.is_empty() {
         return introduction(true);
     }
-    let terms = terms(question);
     let lines: Vec<Line<'_>> = sources.iter().flat_map(lines_of).collect();
-    let best = rank(&lines, &terms);
-    if best.is_empty() { nothing_found(&sources) } else { quote(&sources, &lines, &best) }
+    let parts: Vec<Vec<usize>> =
+        parts_of(question).iter().map(|terms| rank(&lines, terms)).filter(|best| !best.is_empty()).collect();
+    if parts.is_empty() { nothing_found(&sources) } else { quote(&sources, &lines, &parts) }
+}
+
+/// A question may ask several things at once: the terms of each.
+fn parts_of(question: &str) -> Vec<Vec<String>> {
+    let all = terms(question);
+    let said: Vec<Vec<String>> =
+        fragments(question).iter().map(|(_, words)| terms(&said(words))).filter(|t| !t.is_empty()).collect();
+    if said.len() < 2 || said.len() > MOST_PARTS { vec![all] } else { said }
 }
 
 /// What the engine says when it has nothing to quote.
@@ -256,7 +267,7 @@ fn rank(lines: &[Line<'_>], terms: &[String]) -> Vec<usize> {
     };
     let mut scored: Vec<(f64, usize)> = lines.iter().enumerate().map(|(n, l)| (score(l), n)).filter(|(s, _)| *s > 0.0).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    let least = scored.first().map_or(0.0, |(s, _)| s * 0.6);
+    let least = scored.first().map_or(0.0, |(s, _)| s * 0.7);
     let mut seen: Vec<(&str, usize)> = Vec::new();
     let mut best = Vec::new();
     for (score, n) in scored {
@@ -269,23 +280,44 @@ fn rank(lines: &[Line<'_>], terms: &[String]) -> Vec<usize> {
     best
 }
 
-fn quote(sources: &[Source<'_>], lines: &[Line<'_>], best: &[usize]) -> String {
-    let mut answer = String::new();
-    let top = &lines[best[0]];
-    if let Some(value) = top.value {
-        answer.push_str(&format!(
-            "`{}` is `{}` (`{}`, line {}) [{}].\n\n",
-            top.keys.join("."),
-            value.trim_matches(['"', '\'']),
-            top.path,
-            top.number,
-            top.index
-        ));
+/// What a line of YAML says, as a sentence.
+fn sentence(lines: &[Line<'_>], n: usize) -> Option<String> {
+    let line = &lines[n];
+    let place = format!("(`{}`, line {}) [{}]", line.path, line.number, line.index);
+    let name = line.keys.join(".");
+    if let Some(value) = line.value {
+        let value = value.trim_matches(['"', '\'']);
+        let value = if value.is_empty() { "empty".to_owned() } else { format!("`{value}`") };
+        return Some(format!("`{name}` is {value} {place}."));
     }
+    let has: Vec<String> = children(lines, n).map(|l| format!("`{}`", l.text.trim())).collect();
+    (!line.keys.is_empty() && !has.is_empty()).then(|| format!("`{name}` has {} {place}.", has.join(", ")))
+}
+
+/// The values right below a key.
+fn children<'l, 'a>(lines: &'l [Line<'a>], n: usize) -> impl Iterator<Item = &'l Line<'a>> {
+    let line = &lines[n];
+    let below = move |l: &&Line<'_>| {
+        l.index == line.index
+            && l.keys.len() == line.keys.len() + 1
+            && l.keys[..line.keys.len()] == line.keys[..]
+            && l.value.is_some()
+    };
+    lines[n + 1..].iter().filter(below).take(MOST_CHILDREN)
+}
+
+fn quote(sources: &[Source<'_>], lines: &[Line<'_>], parts: &[Vec<usize>]) -> String {
+    let mut said: Vec<String> = parts.iter().filter_map(|best| sentence(lines, best[0])).collect();
+    said.dedup();
+    let mut answer: String = said.iter().map(|s| format!("{s}\n\n")).collect();
+    // Each part's best lines first.
+    let longest = parts.iter().map(Vec::len).max().unwrap_or(0);
+    let mut best: Vec<usize> = (0..longest).flat_map(|k| parts.iter().filter_map(move |p| p.get(k).copied())).collect();
+    best.truncate(MOST_LINES.max(parts.len()));
     // By source, in the order of the best line of each.
     let mut order: Vec<u32> = Vec::new();
     let mut by_source: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for &n in best {
+    for &n in &best {
         if !order.contains(&lines[n].index) {
             order.push(lines[n].index);
         }
@@ -355,6 +387,13 @@ mod tests {
         assert!(answer.contains("not a language model"));
         assert!(ask(VALUES, "How many replicas does the planner have?").contains("`planner.replicas` is `4`"));
         assert!(ask(VALUES, "which port does the service use?").contains("`gateway.service.port` is `50051`"));
+    }
+
+    #[test]
+    fn two_questions_get_two_answers() {
+        let answer = ask(VALUES, "How many gateway replicas run, and is there an ingress?");
+        assert!(answer.starts_with("`gateway.replicas` is `1`"), "{answer}");
+        assert!(answer.contains("`gateway.ingress` has `host: \"\"` (`values.yaml`, line 27) [1]."), "{answer}");
     }
 
     #[test]
