@@ -158,9 +158,7 @@ impl Chat<'_> {
                     self.tell(plan(self.api, self.out, command).await)?;
                     waiting = self.api.plan(&id).await.ok().filter(waits);
                 }
-                (command, None) if matches!(command, "/plan" | "/approve" | "/reject" | "/revise") => {
-                    self.out.note("no plan waits for review");
-                }
+                ("/plan" | "/approve" | "/reject" | "/revise", None) => self.out.note("no plan waits for review"),
                 (command, _) if command.starts_with('/') => self.out.note("there is no such command; /help shows all"),
                 _ => match self.send(&line).await {
                     Ok(printer) => waiting = printer.plan.filter(waits).or(waiting.take()),

@@ -82,18 +82,18 @@ pub(crate) struct Follow<'a, K: Kind, R> {
     /// True once the last event has come; a stream that ends before has broken.
     over: bool,
     /// A watch by hand ends only when the server ends it.
-    to_the_end: bool,
+    until_closed: bool,
 }
 
 impl<'a, K: Kind, R: Carries<K::Event>> Follow<'a, K, R> {
     /// Follows until the event that answers the call.
     pub(crate) fn new(api: &'a Api, stream: Streaming<R>) -> Self {
-        Self { api, first: Some(stream), again: None, id: String::new(), sequence: 0, over: false, to_the_end: false }
+        Self { api, first: Some(stream), again: None, id: String::new(), sequence: 0, over: false, until_closed: false }
     }
 
     /// Follows until the server ends the stream.
-    pub(crate) fn to_the_end(mut self) -> Self {
-        self.to_the_end = true;
+    pub(crate) fn until_closed(mut self) -> Self {
+        self.until_closed = true;
         self
     }
 
@@ -103,7 +103,7 @@ impl<'a, K: Kind, R: Carries<K::Event>> Follow<'a, K, R> {
         loop {
             let event = match self.read().await {
                 Ok(Some(event)) => event,
-                Ok(None) if self.over || self.to_the_end || self.id.is_empty() => return Ok(None),
+                Ok(None) if self.over || self.until_closed || self.id.is_empty() => return Ok(None),
                 Ok(None) => {
                     self.resume(&mut attempt, Status::unavailable("the stream ended early")).await?;
                     continue;

@@ -60,7 +60,7 @@ pub(crate) async fn plan(api: &Api, out: &Out, command: Command) -> anyhow::Resu
         Command::Watch { plan, after } => {
             let request = WatchPlanRequest { plan_id: plan, after_sequence: after };
             let stream = api.plans.clone().watch_plan(request).await?.into_inner();
-            follow(api, out, Follow::new(api, stream).to_the_end()).await
+            follow(api, out, Follow::new(api, stream).until_closed()).await
         }
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Story {
     pub(super) request: String,
     /// What finds the change afterwards.
     pub(super) query: String,
+    /// What a hit must hold to be the change, and values.yaml afterwards.
+    pub(super) sign: String,
     /// The values that must be there afterwards: path and text.
     pub(super) expected: Vec<(Vec<String>, String)>,
 }
@@ -32,6 +34,7 @@ impl Story {
             question: format!("How many {subject} run?"),
             request: format!("run {} {subject}", WORDS[wanted]),
             query: format!("{subject} {wanted}"),
+            sign: wanted.to_string(),
             expected: vec![(replicas.path.clone(), wanted.to_string())],
         };
         if let Some((enabled, host)) = find_ingress(root, &replicas.path) {
@@ -39,6 +42,7 @@ impl Story {
             story.question = format!("How many {subject} run, and is there an ingress?");
             story.request.push_str(&format!(" and put an ingress on {name}"));
             story.query = format!("ingress host {name}");
+            story.sign = name.to_owned();
             story.expected.push((enabled, "true".to_owned()));
             story.expected.extend(host.map(|path| (path, name.to_owned())));
         }
@@ -51,6 +55,9 @@ impl Story {
             Ok(documents) => documents,
             Err(e) => return Some(format!("values.yaml is not YAML any more: {e}")),
         };
+        if !values.contains(&self.sign) {
+            return Some(format!("values.yaml does not say {}", self.sign));
+        }
         self.expected.iter().find_map(|(path, wanted)| {
             let found = documents.first().and_then(|root| path.iter().try_fold(root, |node, key| node.as_mapping_get(key)));
             let found = found.map(scalar);
@@ -128,7 +135,7 @@ mod tests {
         let story = Story::of(values).unwrap();
         assert_eq!(story.question, "How many gateway replicas run, and is there an ingress?");
         assert_eq!(story.request, "run three gateway replicas and put an ingress on slipway.example.com");
-        assert_eq!(story.unmet(values).unwrap(), "gateway.replicas is 1, not 3");
+        assert_eq!(story.unmet(values).unwrap(), "values.yaml does not say slipway.example.com");
     }
 
     #[test]
@@ -146,7 +153,9 @@ mod tests {
         let story = Story::of("a:\n  replicas: 1\n  ingress:\n    enabled: false\n    host: \"\"\n").unwrap();
         let good = "a:\n  replicas: 3\n  ingress:\n    enabled: true\n    host: slipway.example.com\n";
         assert_eq!(story.unmet(good), None);
-        assert_eq!(story.unmet("a:\n  replicas: 3\n").unwrap(), "a.ingress.enabled is missing, not true");
+        assert_eq!(story.unmet(&good.replace('3', "2")).unwrap(), "a.replicas is 2, not 3");
+        let half = "a:\n  replicas: 3\n  host: slipway.example.com\n";
+        assert_eq!(story.unmet(half).unwrap(), "a.ingress.enabled is missing, not true");
     }
 
     #[test]
