@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use slipway_proto::embedding::reindex_response::Event;
 use slipway_proto::embedding::{
-    EmbedTextsRequest, ReindexRequest, SearchMode, SearchRequest, SearchResponse, SelectFilesRequest,
+    EmbedTextsRequest, Index, ReindexRequest, SearchMode, SearchRequest, SearchResponse, SelectFilesRequest,
 };
 use slipway_proto::filestore::{DeleteWorkspaceRequest, RestoreRevisionRequest};
 use slipway_testkit::suite::Client;

@@ -8,8 +8,8 @@ use futures::StreamExt as _;
 use futures::stream;
 use serde_json::Value;
 
-use crate::model::{Delta, Deltas, Finish, ModelInfo, Request, Role, ToolChoice, Usage, estimate_request, estimate_tokens};
-use crate::provider::Provider;
+use crate::model::{Delta, Finish, ModelInfo, Request, Role, ToolChoice, Usage, estimate_request, estimate_tokens};
+use crate::provider::{Deltas, Provider};
 
 mod answer;
 mod changes;

@@ -1,10 +1,5 @@
 //! What a call of a model is made of, whoever provides it: prompts, deltas, completions, usage.
 
-use futures::StreamExt as _;
-use futures::stream::BoxStream;
-
-use crate::error::ProviderError;
-
 /// The separator between provider and model in a model's id.
 pub(crate) const SEPARATOR: char = '/';
 
@@ -145,9 +140,6 @@ pub(crate) enum Delta {
     },
 }
 
-/// An answer as a stream; dropping it drops the provider's connection.
-pub(crate) type Deltas = BoxStream<'static, Result<Delta, ProviderError>>;
-
 /// A whole answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Completion {
@@ -164,26 +156,22 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
-    /// The whole answer of a stream.
-    pub(crate) async fn collect(mut deltas: Deltas) -> Result<Self, ProviderError> {
-        let mut whole = Self::default();
-        while let Some(delta) = deltas.next().await {
-            match delta? {
-                Delta::Started => {}
-                Delta::Text(text) => whole.text.push_str(&text),
-                Delta::Reasoning(text) => whole.reasoning.push_str(&text),
-                Delta::ToolCall { index, id, name, arguments } => {
-                    let index = index as usize;
-                    if index == whole.tool_calls.len() {
-                        whole.tool_calls.push(ToolCall { id, name, arguments });
-                    } else if let Some(call) = whole.tool_calls.get_mut(index) {
-                        call.arguments.push_str(&arguments);
-                    }
+    /// Adds what came next in the stream.
+    pub(crate) fn push(&mut self, delta: Delta) {
+        match delta {
+            Delta::Started => {}
+            Delta::Text(text) => self.text.push_str(&text),
+            Delta::Reasoning(text) => self.reasoning.push_str(&text),
+            Delta::ToolCall { index, id, name, arguments } => {
+                let index = index as usize;
+                if index == self.tool_calls.len() {
+                    self.tool_calls.push(ToolCall { id, name, arguments });
+                } else if let Some(call) = self.tool_calls.get_mut(index) {
+                    call.arguments.push_str(&arguments);
                 }
-                Delta::Completed { finish, usage } => (whole.finish, whole.usage) = (finish, usage),
             }
+            Delta::Completed { finish, usage } => (self.finish, self.usage) = (finish, usage),
         }
-        Ok(whole)
     }
 }
 
@@ -256,8 +244,8 @@ mod tests {
         assert!(estimate_tokens("日本語のテキスト") >= 2);
     }
 
-    #[tokio::test]
-    async fn a_stream_collects_into_one_answer() {
+    #[test]
+    fn deltas_add_up_to_one_answer() {
         let call = |index, id: &str, name: &str, arguments: &str| Delta::ToolCall {
             index,
             id: id.into(),
@@ -274,7 +262,8 @@ mod tests {
             Delta::Text("b".into()),
             Delta::Completed { finish: Finish::ToolCalls, usage: Usage { input: 1, ..Usage::default() } },
         ];
-        let whole = Completion::collect(futures::stream::iter(deltas.into_iter().map(Ok)).boxed()).await.unwrap();
+        let mut whole = Completion::default();
+        deltas.into_iter().for_each(|delta| whole.push(delta));
         assert_eq!((whole.text.as_str(), whole.reasoning.as_str()), ("ab", "hm"));
         assert_eq!(whole.tool_calls.len(), 2);
         assert_eq!(whole.tool_calls[0].arguments, "{}");

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 
 use crate::builtin::{self, Builtin};
-use crate::error::Error;
-use crate::model::{Deltas, ModelInfo, Request, split_model};
+use crate::error::{Error, ProviderError};
+use crate::model::{Completion, Delta, ModelInfo, Request, split_model};
 use crate::settings::{ProviderKind, Settings};
 
 pub(crate) mod catalog;
@@ -24,6 +26,18 @@ pub(crate) trait Provider: Send + Sync {
 
     /// The models that can be called, as far as they are known now. Never fails and takes a bounded time.
     async fn models(&self) -> Vec<ModelInfo>;
+}
+
+/// An answer as a stream; dropping it drops the provider's connection.
+pub(crate) type Deltas = BoxStream<'static, Result<Delta, ProviderError>>;
+
+/// The whole answer of a stream.
+pub(crate) async fn collect(mut deltas: Deltas) -> Result<Completion, ProviderError> {
+    let mut whole = Completion::default();
+    while let Some(delta) = deltas.next().await {
+        whole.push(delta?);
+    }
+    Ok(whole)
 }
 
 /// A model with its provider.

@@ -9,8 +9,8 @@ use slipway_rpc::{Ctx, Fault};
 use tokio::time::timeout;
 
 use crate::error::{Error, Kind, ProviderError};
-use crate::model::{Completion, Deltas, Message, ModelInfo, Request, Role, SEPARATOR};
-use crate::provider::Providers;
+use crate::model::{Completion, Message, ModelInfo, Request, Role, SEPARATOR};
+use crate::provider::{Deltas, Providers, collect};
 
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 // Enough for models that think before they say a word.
@@ -60,7 +60,7 @@ impl Inference {
     /// A whole answer, with the model's id. The server layer ends it with the call's deadline.
     pub(crate) async fn complete(&self, asked: Asked) -> Result<(String, Completion), Error> {
         let (model, deltas) = self.stream_complete(asked)?;
-        Ok((model, Completion::collect(deltas).await?))
+        Ok((model, collect(deltas).await?))
     }
 
     /// An answer as the model writes it, with the model's id.
@@ -106,7 +106,7 @@ impl Inference {
         };
         let limit = ctx.remaining().map_or(TEST_TIMEOUT, |left| left.mul_f32(0.9).min(TEST_TIMEOUT));
         let begun = Instant::now();
-        let answer = timeout(limit, Completion::collect(target.provider.stream(request))).await;
+        let answer = timeout(limit, collect(target.provider.stream(request))).await;
         let failure = match answer {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(Fault::from(error)),

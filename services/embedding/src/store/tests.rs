@@ -1,3 +1,5 @@
+//! Tests of the tables on a database of their own.
+
 use slipway_rpc::{ProjectId, UserId};
 use slipway_storage::Durability;
 use uuid::Uuid;

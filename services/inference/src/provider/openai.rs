@@ -12,8 +12,8 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use crate::error::{Kind, ProviderError};
-use crate::model::{Deltas, ModelInfo, Request, estimate_request};
-use crate::provider::{Provider, catalog};
+use crate::model::{ModelInfo, Request, estimate_request};
+use crate::provider::{Deltas, Provider, catalog};
 use crate::settings::ProviderSettings;
 
 mod call;

@@ -1,3 +1,5 @@
+//! Tests of the engine in a directory of its own.
+
 use std::sync::Arc;
 
 use slipway_rpc::ProjectId;

@@ -141,7 +141,7 @@ fn request() -> Request {
 }
 
 async fn complete(provider: &OpenAi) -> Result<Completion, ProviderError> {
-    timeout(PATIENCE, Completion::collect(provider.stream(request()))).await.expect("the call hangs")
+    timeout(PATIENCE, crate::provider::collect(provider.stream(request()))).await.expect("the call hangs")
 }
 
 async fn against(script: Vec<Act>) -> Result<Completion, ProviderError> {
