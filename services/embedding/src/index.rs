@@ -9,6 +9,7 @@ mod sparse;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use slipway_rpc::ProjectId;
 use tokio::sync::{Semaphore, watch};
@@ -20,6 +21,7 @@ pub(crate) use edge::EdgeIndex;
 use crate::error::Error;
 
 const SEARCHES_AT_ONCE: usize = 8;
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// Whose points: every call of an engine is confined to one tenant's workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,7 +109,7 @@ pub(crate) trait VectorIndex: Send + Sync {
     fn search(&self, tenant: Tenant, query: &Query) -> Result<Vec<Found>, IndexError>;
     /// Makes what was written durable.
     fn flush(&self) -> Result<(), IndexError>;
-    /// Rearranges what is large for faster searches, if that is worth while. Writes wait meanwhile, searches do not.
+    /// Rearranges what is large or full of holes, if that is worth while. May take long; nobody waits for it.
     fn optimize(&self) -> Result<bool, IndexError>;
 }
 
@@ -193,12 +195,13 @@ impl Index {
         self.state.send_replace(State::Open(Arc::new(Held { engine, _lock: lock, _gone: self.gone.clone().drop_guard() })));
     }
 
-    /// Lets go of the engine, and waits until calls that are under way have ended and the directory is free.
+    /// Lets go of the engine, and waits a while until calls that are under way have ended and the directory is free.
     pub(crate) async fn close(&self) {
         let before = self.state.send_replace(State::Closed);
         if matches!(before, State::Open(_)) {
             drop(before);
-            self.gone.cancelled().await;
+            // What takes longer is optimizing; it loses nothing when the process ends.
+            let _ = tokio::time::timeout(CLOSING, self.gone.cancelled()).await;
         }
     }
 

@@ -193,7 +193,12 @@ impl Service {
             if !idle || !self.written.swap(false, Ordering::Relaxed) {
                 continue;
             }
-            if let Err(error) = self.index.run(|engine| engine.optimize().and_then(|_| engine.flush())).await {
+            // It may take minutes: a stop does not wait for it.
+            let tidied = tokio::select! {
+                () = shutdown.cancelled() => return,
+                tidied = self.index.run(|engine| engine.optimize().and_then(|_| engine.flush())) => tidied,
+            };
+            if let Err(error) = tidied {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the search index cannot be tidied");
             }
         }

@@ -7,15 +7,16 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use qdrant_edge::external::serde_json::{Map, Value};
 use qdrant_edge::{
-    Condition, CreateIndex, Distance, EdgeConfig, EdgeShard, EdgeSparseVectorParams, EdgeVectorParams, FieldCondition,
-    FieldIndexOperations, Filter, Fusion, HasIdCondition, HasVectorCondition, JsonPath, KeywordIndexParams, Match, Modifier,
-    NamedQuery, Payload, PayloadFieldSchema, PayloadSchemaParams, PointId, PointInsertOperations, PointOperations,
-    PointStructPersisted, PointVectorsPersisted, Prefetch, QueryEnum, QueryRequest, Record, ScoredPoint, ScoringQuery,
-    ScrollRequest, UpdateOperation, UpdateVectorsOp, VectorInternal, VectorOperations, VectorPersisted, VectorStructPersisted,
-    WalOptions, WithPayloadInterface, WithVector,
+    Condition, CreateIndex, Distance, EdgeConfig, EdgeOptimizersConfig, EdgeShard, EdgeSparseVectorParams, EdgeVectorParams,
+    FieldCondition, FieldIndexOperations, Filter, Fusion, HasIdCondition, HasVectorCondition, JsonPath, KeywordIndexParams,
+    Match, Modifier, NamedQuery, Payload, PayloadFieldSchema, PayloadSchemaParams, PointId, PointInsertOperations,
+    PointOperations, PointStructPersisted, PointVectorsPersisted, Prefetch, QueryEnum, QueryRequest, Record, ScoredPoint,
+    ScoringQuery, ScrollRequest, UpdateOperation, UpdateVectorsOp, VectorInternal, VectorOperations, VectorPersisted,
+    VectorStructPersisted, WalOptions, WithPayloadInterface, WithVector,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -58,6 +59,12 @@ const WAL_LIMIT_BYTES: u64 = 1 << 30;
 /// The constant of reciprocal rank fusion: two middling ranks outweigh one good one.
 const RRF_K: usize = 10;
 const PAGE: usize = 2_000;
+/// A segment with more vectors than this gets a graph (in KiB: 50,000 vectors). Below it looking at every vector of a
+/// workspace takes a few milliseconds, and building graphs would take the processor from everything else.
+const GRAPH_FROM_KIB: usize = 75_000;
+const BUSY: &str = "lock acquired";
+const FLUSH_TRIES: u32 = 500;
+const FLUSH_AGAIN: Duration = Duration::from_millis(10);
 const WRITE_BATCH: usize = 256;
 
 /// A shard of qdrant-edge.
@@ -248,12 +255,17 @@ impl VectorIndex for EdgeIndex {
         let words = words.map(|w| ScoringQuery::Vector(QueryEnum::Nearest(NamedQuery::new(VectorInternal::Sparse(w), WORDS))));
         let (found, dense_ranks, lexical_ranks) = match (dense, words) {
             (Some(dense), Some(words)) => {
-                let dense_ranks = ranks(&self.one(dense.clone(), &filter, depth, false)?);
-                let lexical_ranks = ranks(&self.one(words.clone(), &filter, depth, false)?);
-                let prefetches = vec![prefetch(dense, &filter, depth), prefetch(words, &filter, depth)];
+                let near = self.one(dense.clone(), &filter, depth, false)?;
+                let said = self.one(words.clone(), &filter, depth, false)?;
+                // The engine fuses; confined to what was just found, it need not search a second time.
+                let prefetch = |query, found: &[ScoredPoint]| {
+                    let ids: Vec<Uuid> = found.iter().filter_map(|p| uuid_of(p.id)).collect();
+                    prefetch(query, with_ids(filter.clone(), &ids), depth)
+                };
+                let prefetches = vec![prefetch(dense, &near), prefetch(words, &said)];
                 let fusion = ScoringQuery::Fusion(Fusion::Rrf { k: RRF_K, weights: None });
                 let request = request(prefetches, fusion, &filter, query.limit, true);
-                (guard(|| self.shard.query(request))?, dense_ranks, lexical_ranks)
+                (guard(|| self.shard.query(request))?, ranks(&near), ranks(&said))
             }
             (Some(dense), None) => {
                 let found = self.one(dense, &filter, query.limit, true)?;
@@ -284,14 +296,22 @@ impl VectorIndex for EdgeIndex {
 
     fn flush(&self) -> Result<(), IndexError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        guard(|| {
-            self.shard.flush();
-            Ok::<_, IndexError>(())
-        })
+        let mut tries = 0;
+        loop {
+            let flushed = guard(|| {
+                self.shard.flush();
+                Ok::<_, IndexError>(())
+            });
+            match flushed {
+                // The engine gives up rather than wait for the moment in which optimizing exchanges segments.
+                Err(IndexError::Engine(why)) if why.contains(BUSY) && tries < FLUSH_TRIES => std::thread::sleep(FLUSH_AGAIN),
+                flushed => return flushed,
+            }
+            tries += 1;
+        }
     }
 
     fn optimize(&self) -> Result<bool, IndexError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         guard(|| self.shard.optimize())
     }
 }
@@ -312,6 +332,7 @@ fn config() -> EdgeConfig {
         .vector(DENSE, EdgeVectorParams::builder(DIMENSIONS, Distance::Cosine).build())
         .sparse_vector(WORDS, EdgeSparseVectorParams::builder().modifier(Modifier::Idf).build())
         .on_disk_payload(true)
+        .optimizers(EdgeOptimizersConfig { indexing_threshold: Some(GRAPH_FROM_KIB), ..EdgeOptimizersConfig::default() })
         .wal_options(WalOptions { segment_capacity: WAL_SEGMENT_BYTES, ..WalOptions::default() })
         .build()
 }
@@ -337,7 +358,7 @@ fn with_ids(mut filter: Filter, ids: &[Uuid]) -> Filter {
     filter
 }
 
-fn prefetch(query: ScoringQuery, filter: &Filter, limit: usize) -> Prefetch {
+fn prefetch(query: ScoringQuery, filter: Filter, limit: usize) -> Prefetch {
     Prefetch {
         prefetches: Vec::new(),
         query: Some(query),

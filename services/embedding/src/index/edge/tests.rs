@@ -189,3 +189,36 @@ fn deleted_points_are_gone_after_optimizing_and_flushing() {
     assert_eq!(index.ids(t, false).unwrap().len(), 100);
     assert_eq!(index.search(t, &Query { limit: 200, ..words("common") }).unwrap().len(), 100);
 }
+
+#[test]
+fn writing_flushing_and_searching_go_on_while_optimizing() {
+    let (dir, index) = open();
+    let t = tenant(1, 1);
+    index.upsert(t, (0..3_000).map(|n| point(t, &format!("f{n}"), "common text", Some(n % 300))).collect()).unwrap();
+    index.remove(t, (0..2_000).map(|n| t.point_id(&format!("f{n}"), "blob", 0)).collect()).unwrap();
+    index.flush().unwrap();
+    std::thread::scope(|threads| {
+        let optimizing = threads.spawn(|| (0..3).map(|_| index.optimize().unwrap()).collect::<Vec<_>>());
+        for n in 0..40 {
+            index.upsert(t, vec![point(t, &format!("new{n}"), "common text", None)]).unwrap();
+            index.set_vectors(t, vec![(t.point_id(&format!("new{n}"), "blob", 0), axis(n))]).unwrap();
+            index.remove(t, vec![t.point_id(&format!("f{}", 2_000 + n), "blob", 0)]).unwrap();
+            index.flush().unwrap();
+            assert_eq!(index.search(t, &words("common")).unwrap().len(), 10);
+        }
+        assert!(optimizing.join().unwrap()[0], "there was something to do");
+    });
+    let expected: HashSet<_> = (2_040..3_000)
+        .map(|n| format!("f{n}"))
+        .chain((0..40).map(|n| format!("new{n}")))
+        .map(|p| t.point_id(&p, "blob", 0))
+        .collect();
+    let ids = |index: &EdgeIndex| index.ids(t, false).unwrap().into_iter().collect::<HashSet<_>>();
+    assert_eq!(ids(&index), expected);
+    assert!(index.ids(t, true).unwrap().is_empty());
+    index.flush().unwrap();
+    drop(index);
+    let (index, fresh) = EdgeIndex::open(dir.path()).unwrap();
+    assert!(!fresh);
+    assert_eq!(ids(&index), expected);
+}

@@ -24,6 +24,8 @@ pub(super) struct Document {
     pub(super) end: usize,
     /// In the order of lines.
     pub(super) keys: Vec<Key>,
+    /// Small neighbours among the document's own keys stay apart too: each is looked for by its name.
+    pub(super) apart: bool,
     /// The value of `kind`.
     pub(super) kind: String,
     /// The value of `metadata.name`.
@@ -60,8 +62,9 @@ impl Document {
         let mut n = 0;
         while n < children.len() {
             let mut last = n;
-            // Within a key, small neighbours share a chunk; the keys of the document stay apart.
-            while depth > 0 && last + 1 < children.len() && lines.fits(starts[n], starts[last + 2]) {
+            // Small neighbours share a chunk.
+            let apart = self.apart && depth == 0;
+            while !apart && last + 1 < children.len() && lines.fits(starts[n], starts[last + 2]) {
                 last += 1;
             }
             let range = (starts[n], starts[last + 1]);

@@ -10,12 +10,13 @@ use super::outline::{self, Document, Key, MAX_DEPTH};
 const MAX_EVENTS: usize = 400_000;
 
 pub(super) fn spans(path: &str, content: &str, lines: &Lines<'_>) -> Vec<Span> {
-    let documents = parse(content, lines.len()).unwrap_or_else(|| by_indentation(lines));
+    let mut documents = parse(content, lines.len()).unwrap_or_else(|| by_indentation(lines));
     let what = what(path);
     let mut spans = Vec::new();
-    for document in &documents {
+    for document in &mut documents {
         let prefix = prefix(what, document);
-        if what != "values" && lines.fits(document.start, document.end) {
+        document.apart = what == "values";
+        if !document.apart && lines.fits(document.start, document.end) {
             spans.push(Span { start: document.start, end: document.end, title: prefix });
         } else {
             document.split(lines, &prefix, &mut spans);
@@ -175,6 +176,13 @@ mod tests {
         assert_eq!(find(&chunks, "Service gateway").start_line, 1);
         assert_eq!(find(&chunks, "ConfigMap settings").start_line, 6);
         assert_eq!(chunks.len(), 2);
+    }
+
+    #[test]
+    fn small_keys_share_chunks_outside_values_files() {
+        let flat: String = (0..120).map(|n| format!("key{n}: value{n}\n")).collect();
+        assert!(chunk("deploy/flat.yaml", &flat).len() < 8);
+        assert_eq!(chunk("values.yaml", &flat).len(), 120);
     }
 
     #[test]
