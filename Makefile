@@ -29,6 +29,8 @@ check: ## formatting, lints, the rules of proto/
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@scripts/tools.sh buf
 	@if command -v buf >/dev/null; then buf lint && buf format --diff --exit-code; else echo "SKIPPED: buf lint, buf format: buf cannot be had here"; fi
+	@tag=$$(git describe --tags --abbrev=0 2>/dev/null) || { echo "SKIPPED: buf breaking: there is no release to compare with"; exit 0; }; \
+	  if command -v buf >/dev/null; then buf breaking --against ".git#tag=$$tag"; fi
 
 test: ## fetches what the tests need, runs everything, ends with the counts
 	@scripts/tools.sh all
