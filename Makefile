@@ -3,7 +3,7 @@ CARGO_TARGET_DIR ?= $(HOME)/.cache/slipway/target
 export CARGO_TARGET_DIR
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/slipway/tools
 export PATH := $(TOOLS)/bin:$(PATH)
-SLIPWAY := $(CARGO_TARGET_DIR)/demo/slipway
+SLIPWAY := $(CARGO_TARGET_DIR)/debug/slipway
 
 .DEFAULT_GOAL := help
 .PHONY: help build weights demo up check test bench proto clean-free
@@ -13,7 +13,7 @@ help: ## this menu
 
 build: ## the binary, quick to compile: what demo and up run
 	@echo "building slipway (the first time takes some minutes) ..."
-	@cargo build --locked --profile demo --package slipway
+	@cargo build --locked --package slipway
 
 weights: ## the embedding weights, into ~/.cache/slipway/models
 	@scripts/tools.sh weights
