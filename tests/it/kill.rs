@@ -109,8 +109,12 @@ async fn an_apply_survives_a_kill_at_any_point() {
     for count in [1, 2, 4, 8, 14] {
         let client = suite.client().unwrap();
         let (workspace, plan) = planned(&client).await;
-        let approve =
-            ApprovePlanRequest { plan_id: plan.id.clone(), version: 1, base_revision_id: plan.base_revision_id.clone() };
+        let approve = ApprovePlanRequest {
+            plan_id: plan.id.clone(),
+            version: 1,
+            base_revision_id: plan.base_revision_id.clone(),
+            request_id: plan.id.clone(),
+        };
         let mut stream = client.planner.clone().approve_plan(approve).await.unwrap().into_inner();
         let mut seen: Vec<PlanEvent> = Vec::new();
         while seen.len() < count {

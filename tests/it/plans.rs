@@ -18,8 +18,16 @@ async fn create(client: &Client, workspace: &str, request: &str) -> Result<Vec<P
 }
 
 async fn approve(client: &Client, plan: &Plan) -> Result<Vec<PlanEvent>, Status> {
-    let request =
-        ApprovePlanRequest { plan_id: plan.id.clone(), version: plan.version, base_revision_id: plan.base_revision_id.clone() };
+    approve_as(client, plan, "").await
+}
+
+async fn approve_as(client: &Client, plan: &Plan, request_id: &str) -> Result<Vec<PlanEvent>, Status> {
+    let request = ApprovePlanRequest {
+        plan_id: plan.id.clone(),
+        version: plan.version,
+        base_revision_id: plan.base_revision_id.clone(),
+        request_id: request_id.into(),
+    };
     collect(client.planner.clone().approve_plan(request).await?.into_inner(), |r| r.event.unwrap()).await
 }
 
@@ -99,13 +107,43 @@ async fn approval_is_bound_to_version_and_base() {
 async fn ten_approvals_at_once_make_one_revision() {
     let suite = suite().await;
     let client = suite.client().unwrap();
+    for request_id in ["once", ""] {
+        let (workspace, _) = story::workspace(&client, &story::small_chart()).await;
+        let plan = story::ready_plan(&create(&client, &workspace, "set gateway.replicas to 3").await.unwrap());
+        let all = futures::future::join_all((0..10).map(|_| approve_as(&client, &plan, request_id))).await;
+        let (followed, lost): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+        let followed: Vec<Vec<PlanEvent>> = followed.into_iter().map(Result::unwrap).collect();
+        assert!(followed.iter().all(|events| *events == followed[0]), "all follow the same apply from its start");
+        let made = applied(&followed[0]).applied_revision_id;
+        // With the same request id all are one call; without one, each is an approval of its own.
+        assert_eq!(lost.len(), if request_id.is_empty() { 9 } else { 0 });
+        for attempt in lost {
+            refused(attempt, Code::FailedPrecondition, "PLAN_STATE_CONFLICT");
+        }
+        let request = ListRevisionsRequest { workspace_id: workspace, ..Default::default() };
+        let revisions = client.files.clone().list_revisions(request).await.unwrap().into_inner().revisions;
+        assert_eq!((revisions.len(), &revisions[0].id), (2, &made));
+    }
+}
+
+#[tokio::test]
+async fn an_applied_plan_is_approved_again_only_by_the_same_request() {
+    let mut suite = suite().await;
+    let client = suite.client().unwrap();
     let (workspace, _) = story::workspace(&client, &story::small_chart()).await;
     let plan = story::ready_plan(&create(&client, &workspace, "set gateway.replicas to 3").await.unwrap());
-    let all = futures::future::join_all((0..10).map(|_| approve(&client, &plan))).await;
-    let revisions: Vec<String> = all.into_iter().map(|events| applied(&events.unwrap()).applied_revision_id).collect();
-    assert!(revisions.iter().all(|r| *r == revisions[0]));
-    let request = ListRevisionsRequest { workspace_id: workspace, ..Default::default() };
-    assert_eq!(client.files.clone().list_revisions(request).await.unwrap().into_inner().revisions.len(), 2);
+    let events = approve_as(&client, &plan, "first").await.unwrap();
+    suite.kill();
+    suite.restart().await.unwrap();
+    let client = suite.client().unwrap();
+    assert_eq!(approve_as(&client, &plan, "first").await.unwrap(), events, "from its first event, after a restart too");
+    for request_id in ["", "second"] {
+        let status = refused(approve_as(&client, &plan, request_id).await, Code::FailedPrecondition, "PLAN_STATE_CONFLICT");
+        assert_eq!(story::fact(&status, "state"), "applied");
+    }
+    let other = Plan { version: 2, ..plan.clone() };
+    let status = refused(approve_as(&client, &other, "first").await, Code::AlreadyExists, "REQUEST_ID_REUSED");
+    assert_eq!(story::fact(&status, "first_id"), plan.id);
 }
 
 #[tokio::test]

@@ -157,12 +157,14 @@ impl Clients {
         Ok(plan_events(response.into_inner().map(|r| r.map(|r| r.event))))
     }
 
-    /// Approves a plan as it was reviewed, and follows how it is applied.
-    pub(crate) async fn approve_plan(&self, ctx: &Ctx, plan: &PlanRef) -> Result<PlanEvents, Fault> {
+    /// Approves a plan as it was reviewed, and follows how it is applied; the same request id again follows the same apply
+    /// from its first event.
+    pub(crate) async fn approve_plan(&self, ctx: &Ctx, plan: &PlanRef, request_id: String) -> Result<PlanEvents, Fault> {
         let request = ApprovePlanRequest {
             plan_id: plan.plan_id.to_string(),
             version: plan.version,
             base_revision_id: plan.base_revision_id.clone(),
+            request_id,
         };
         let response = self.planner.clone().approve_plan(ctx.request(request)).await.map_err(fault)?;
         Ok(plan_events(response.into_inner().map(|r| r.map(|r| r.event))))

@@ -40,11 +40,12 @@ pub(crate) struct Revision {
     pub(crate) key: RequestKey,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Approval {
     pub(crate) plan_id: Uuid,
     pub(crate) version: u32,
     pub(crate) base_revision_id: Uuid,
+    pub(crate) key: RequestKey,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,12 +92,15 @@ pub(crate) fn revision(mut request: proto::RevisePlanRequest) -> Result<Revision
     Ok(revision)
 }
 
-pub(crate) fn approval(request: &proto::ApprovePlanRequest) -> Result<Approval, Fault> {
+pub(crate) fn approval(mut request: proto::ApprovePlanRequest) -> Result<Approval, Fault> {
+    let key = RequestKey { id: std::mem::take(&mut request.request_id), hash: hash(&request.encode_to_vec()) };
     let mut check = Check::new();
+    check.text("request_id", &key.id, 0, MAX_REQUEST_ID);
     let approval = Approval {
         plan_id: check.uuid("plan_id", &request.plan_id),
         version: version(&mut check, request.version),
         base_revision_id: check.uuid("base_revision_id", &request.base_revision_id),
+        key,
     };
     check.finish()?;
     Ok(approval)
@@ -260,7 +264,7 @@ mod tests {
         assert_eq!(fields(new_plan(proto::CreatePlanRequest::default()).unwrap_err()), ["workspace_id", "request"]);
         assert_eq!(fields(revision(proto::RevisePlanRequest::default()).unwrap_err()), ["plan_id", "version", "instructions"]);
         assert_eq!(
-            fields(approval(&proto::ApprovePlanRequest::default()).unwrap_err()),
+            fields(approval(proto::ApprovePlanRequest::default()).unwrap_err()),
             ["plan_id", "version", "base_revision_id"]
         );
         assert_eq!(fields(rejection(&proto::RejectPlanRequest::default()).unwrap_err()), ["plan_id", "version"]);

@@ -76,7 +76,7 @@ impl PlannerService for Rpc {
         request: Request<proto::ApprovePlanRequest>,
     ) -> Result<Response<Self::ApprovePlanStream>, Status> {
         let ctx = Ctx::of(&request)?;
-        let approval = convert::approval(request.get_ref()).map_err(status)?;
+        let approval = convert::approval(request.into_inner()).map_err(status)?;
         let follow = self.0.approve_plan(&ctx, approval).await.map_err(status)?;
         Ok(Response::new(self.answers(follow, |event| proto::ApprovePlanResponse { event: Some(event) })))
     }

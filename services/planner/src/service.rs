@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clients::Neighbours;
-use crate::convert::{Approval, NewPlan, PlanList, Question, Revision};
+use crate::convert::{Approval, NewPlan, PlanList, Question, RequestKey, Revision};
 use crate::error::Error;
 use crate::events::Happened;
 use crate::intent::{self, Situation};
@@ -25,6 +25,7 @@ use crate::stream::{Follow, Until};
 
 const CREATE: &str = "CreatePlan";
 const REVISE: &str = "RevisePlan";
+const APPROVE: &str = "ApprovePlan";
 
 /// The planner; cheap to clone.
 #[derive(Clone)]
@@ -118,27 +119,31 @@ impl Planner {
     }
 
     pub(crate) async fn approve_plan(&self, ctx: &Ctx, approval: Approval) -> Result<Follow, Error> {
-        let plan = self.get_plan(ctx, approval.plan_id).await?;
-        if !is_approved(&plan, approval) {
-            check_reviewed(&plan, approval.version)?;
-            let head = self.neighbours.find_head_id(ctx, plan.workspace_id).await?;
-            if head != Some(approval.base_revision_id) || plan.base.revision_id != approval.base_revision_id {
-                return Err(Error::BaseMoved { base: plan.base.revision_id, head });
+        if !approval.key.id.is_empty() {
+            let tx = self.store.begin().await?;
+            if let Some(follow) = self.approved_before(&tx, ctx, &approval).await? {
+                return Ok(follow);
             }
         }
+        let plan = self.get_plan(ctx, approval.plan_id).await?;
+        check_reviewed(&plan, approval.version)?;
+        let head = self.neighbours.find_head_id(ctx, plan.workspace_id).await?;
         let mut tx = self.store.begin().await?;
+        if let Some(follow) = self.approved_before(&tx, ctx, &approval).await? {
+            return Ok(follow);
+        }
         let mut plan = self.get_plan_in(&tx, ctx, approval.plan_id).await?;
+        // The state first: an approval that came second may find the head moved by the first one.
+        check_reviewed(&plan, approval.version)?;
+        if head != Some(approval.base_revision_id) || plan.base.revision_id != approval.base_revision_id {
+            return Err(Error::BaseMoved { base: plan.base.revision_id, head });
+        }
         let version = self.store.find_version_in(&tx, ctx.project.0, plan.id, plan.version).await?;
         let version = version.ok_or_else(|| Error::Corrupt(format!("version {} of plan {}", plan.version, plan.id)))?;
-        if is_approved(&plan, approval) {
-            // Approving the same twice is approving once: both follow the same apply.
-            let first = version.apply_sequence.ok_or_else(|| Error::Corrupt(format!("the approval of plan {}", plan.id)))?;
-            return Ok(Follow { plan_id: plan.id, after: first - 1, until: Until::ApplyEnds });
-        }
-        check_approvable(&plan, approval)?;
         plan.become_state(PlanState::Applying)?;
         let follow = Follow { plan_id: plan.id, after: plan.last_sequence, until: Until::ApplyEnds };
         self.store.approve_version(&tx, &version, ctx.caller.user.0, plan.last_sequence + 1).await?;
+        self.store.remember(&tx, ctx.project.0, APPROVE, &approval.key, version.id).await?;
         self.store.record(&mut tx, &mut plan, &[Happened::Applying]).await?;
         self.start_job(&mut tx, ctx, &plan).await?;
         tx.commit().await?;
@@ -198,7 +203,19 @@ impl Planner {
     }
 
     async fn revised_before(&self, tx: &Tx, ctx: &Ctx, revision: &Revision) -> Result<Option<Follow>, Error> {
-        let (id, same) = match self.store.claim(tx, ctx.project.0, REVISE, &revision.key).await? {
+        let version = self.version_before(tx, ctx, REVISE, &revision.key).await?;
+        Ok(version.map(|v| Follow { plan_id: v.plan_id, after: v.draft_sequence - 1, until: Until::DraftEnds }))
+    }
+
+    async fn approved_before(&self, tx: &Tx, ctx: &Ctx, approval: &Approval) -> Result<Option<Follow>, Error> {
+        let Some(version) = self.version_before(tx, ctx, APPROVE, &approval.key).await? else { return Ok(None) };
+        let first = version.apply_sequence.ok_or_else(|| Error::Corrupt(format!("the approval of plan {}", version.plan_id)))?;
+        Ok(Some(Follow { plan_id: version.plan_id, after: first - 1, until: Until::ApplyEnds }))
+    }
+
+    /// The version that the same request made or approved before.
+    async fn version_before(&self, tx: &Tx, ctx: &Ctx, method: &str, key: &RequestKey) -> Result<Option<PlanVersion>, Error> {
+        let (id, same) = match self.store.claim(tx, ctx.project.0, method, key).await? {
             Claim::New => return Ok(None),
             Claim::Same { result_id } => (result_id, true),
             Claim::Reused { first_id } => (first_id, false),
@@ -208,7 +225,7 @@ impl Planner {
         if !same {
             return Err(Error::RequestIdReused { first_id: version.plan_id });
         }
-        Ok(Some(Follow { plan_id: version.plan_id, after: version.draft_sequence - 1, until: Until::DraftEnds }))
+        Ok(Some(version))
     }
 
     /// Stores the plan's present version with its first event and its job. Gives what to follow, and the version's id.
@@ -276,21 +293,6 @@ fn check_reviewed(plan: &Plan, version: u32) -> Result<(), Error> {
         return Err(Error::StateConflict(plan.state));
     }
     Ok(())
-}
-
-fn check_approvable(plan: &Plan, approval: Approval) -> Result<(), Error> {
-    check_reviewed(plan, approval.version)?;
-    if plan.base.revision_id != approval.base_revision_id {
-        return Err(Error::BaseMoved { base: plan.base.revision_id, head: None });
-    }
-    Ok(())
-}
-
-/// The same approval was given before, and its apply goes on or is done.
-fn is_approved(plan: &Plan, approval: Approval) -> bool {
-    matches!(plan.state, PlanState::Applying | PlanState::Applied)
-        && plan.version == approval.version
-        && plan.base.revision_id == approval.base_revision_id
 }
 
 /// A message of a prompt.

@@ -90,10 +90,15 @@ impl Suite {
     }
 
     async fn approve(&self, plan: &proto::Plan) -> Result<Vec<proto::PlanEvent>, Fault> {
+        self.approve_as(plan, "").await
+    }
+
+    async fn approve_as(&self, plan: &proto::Plan, request_id: &str) -> Result<Vec<proto::PlanEvent>, Fault> {
         let request = proto::ApprovePlanRequest {
             plan_id: plan.id.clone(),
             version: plan.version,
             base_revision_id: plan.base_revision_id.clone(),
+            request_id: request_id.into(),
         };
         let answer = self.client().approve_plan(self.ctx.request(request)).await.map_err(fault)?;
         collect(answer.into_inner(), |r| r.event).await

@@ -37,6 +37,7 @@ pub(crate) async fn plan(api: &Api, out: &Out, command: Command) -> anyhow::Resu
                 version: version.unwrap_or(plan.version),
                 base_revision_id: plan.base_revision_id,
                 plan_id: plan.id,
+                request_id: Uuid::now_v7().to_string(),
             };
             let stream = api.plans.clone().approve_plan(request).await?.into_inner();
             follow(api, out, Follow::new(api, stream)).await

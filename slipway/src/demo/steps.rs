@@ -150,6 +150,7 @@ impl<'a, 'b> Steps<'a, 'b> {
             plan_id: plan.id.clone(),
             version: plan.version,
             base_revision_id: plan.base_revision_id.clone(),
+            request_id: Uuid::now_v7().to_string(),
         };
         let stream = self.api.plans.clone().approve_plan(request).await?.into_inner();
         let mut events = Follow::<Plans, ApprovePlanResponse>::new(self.api, stream);

@@ -58,8 +58,8 @@ impl Work {
             None => {
                 let (clients, run) = (self.worker.clients.clone(), self.run.clone());
                 // The same id again follows the same plan: a worker that died after this call made no second one.
-                let request_id = format!("run-{}", run.id);
-                let call = clients.create_plan(&self.ctx, workspace_id, run.conversation_id, request, &run.model, request_id);
+                let id = self.request_id();
+                let call = clients.create_plan(&self.ctx, workspace_id, run.conversation_id, request, &run.model, id);
                 let events = call.await?;
                 self.relay(events, 0, Until::Drafted).await?
             }
@@ -135,16 +135,16 @@ impl Work {
         Ok(Some(plan_ref))
     }
 
-    /// Approves, unless a worker before us has done so.
     async fn approve(&mut self, approved: &PlanRef) -> Result<Plan, Halt> {
-        let clients = self.worker.clients.clone();
-        let done_before =
-            self.lease.attempt > 1 && clients.find_plan(&self.ctx, approved.plan_id).await?.is_some_and(|plan| !is_ready(&plan));
-        let events = match done_before {
-            true => clients.watch_plan(&self.ctx, &approved.plan_id.to_string(), approved.after_sequence).await?,
-            false => clients.approve_plan(&self.ctx, approved).await?,
-        };
+        // A worker that died after this call has approved: the same id again follows what it began.
+        let call = self.worker.clients.approve_plan(&self.ctx, approved, self.request_id());
+        let events = call.await?;
         self.relay(events, approved.after_sequence, Until::Applied).await
+    }
+
+    /// The id of this run's one call that makes or applies a plan.
+    fn request_id(&self) -> String {
+        format!("run-{}", self.run.id)
     }
 
     /// Follows a plan from after the event that was relayed last.

@@ -44,11 +44,16 @@ pub(super) struct World {
     /// So many searches fail as if the service were away.
     pub(super) search_outages: AtomicUsize,
     pub(super) classified: AtomicUsize,
-    pub(super) approved: AtomicUsize,
+    /// How many plans were approved.
+    pub(super) approved: watch::Sender<usize>,
     plans: Mutex<HashMap<String, Arc<FakePlan>>>,
     by_request: Mutex<HashMap<String, String>>,
+    /// Which request approved a plan.
+    approvals: Mutex<HashMap<String, String>>,
     /// How many of a plan's events are there at once; the rest when the test says so.
     pub(super) drafted_at_once: AtomicUsize,
+    /// How many of them there are at once after an approval.
+    pub(super) applied_at_once: AtomicUsize,
     pub(super) unusable: Mutex<bool>,
 }
 
@@ -71,10 +76,12 @@ impl World {
             indexed: Mutex::new(true),
             search_outages: AtomicUsize::new(0),
             classified: AtomicUsize::new(0),
-            approved: AtomicUsize::new(0),
+            approved: watch::Sender::new(0),
             plans: Mutex::default(),
             by_request: Mutex::default(),
+            approvals: Mutex::default(),
             drafted_at_once: AtomicUsize::new(DRAFT_EVENTS),
+            applied_at_once: AtomicUsize::new(ALL_EVENTS),
             unusable: Mutex::new(false),
         })
     }
@@ -272,13 +279,16 @@ impl PlannerService for Fake {
     async fn approve_plan(&self, request: Request<planner::ApprovePlanRequest>) -> Answer<Self::ApprovePlanStream> {
         let request = request.into_inner();
         let plan = self.0.plan(&request.plan_id)?;
-        let ready = plan.state();
-        if ready.state() != PlanState::Ready || request.version != 1 || request.base_revision_id != "base" {
-            return Err(Fault::new(Reason::PlanStateConflict, "the plan is not ready").into());
+        let first = self.0.approvals.lock().unwrap().get(&request.plan_id).cloned();
+        if first.as_ref() != Some(&request.request_id) {
+            let ready = first.is_none() && plan.state().state() == PlanState::Ready;
+            if !ready || request.version != 1 || request.base_revision_id != "base" {
+                return Err(Fault::new(Reason::PlanStateConflict, "the plan is not ready").into());
+            }
+            self.0.approvals.lock().unwrap().insert(request.plan_id, request.request_id);
+            plan.published.send_replace(self.0.applied_at_once.load(Ordering::SeqCst));
+            self.0.approved.send_modify(|count| *count += 1);
         }
-        self.0.approved.fetch_add(1, Ordering::SeqCst);
-        let first = if self.0.drafted_at_once.load(Ordering::SeqCst) < DRAFT_EVENTS { DRAFT_EVENTS + 1 } else { ALL_EVENTS };
-        plan.published.send_replace(first);
         let events = plan.follow(DRAFT_EVENTS, ALL_EVENTS);
         Ok(Response::new(events.map(|event| Ok(planner::ApprovePlanResponse { event: Some(event) })).boxed()))
     }

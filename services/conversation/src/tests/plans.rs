@@ -41,7 +41,7 @@ async fn a_change_becomes_a_plan_and_then_a_revision() {
 
     let again = suite.ask(&conversation, "go ahead").await;
     assert!(ended(&again).1.message.unwrap().text.contains("no plan waiting"));
-    assert_eq!(suite.world.approved.load(Ordering::SeqCst), 1);
+    assert_eq!(*suite.world.approved.borrow(), 1);
 }
 
 #[tokio::test]
@@ -93,8 +93,8 @@ async fn a_plan_being_applied_survives_the_process() {
     let suite = Suite::start().await;
     let conversation = suite.conversation_about_workspace().await;
     suite.ask(&conversation, "change the replicas").await;
-    // From now on approving shows one event and waits.
-    suite.world.drafted_at_once.store(0, Ordering::SeqCst);
+    // Approving shows one event and waits.
+    suite.world.applied_at_once.store(DRAFT_EVENTS + 1, Ordering::SeqCst);
     let mut stream = suite.say(&conversation, "go ahead").await;
     let seen = until(&mut stream, |e| matches!(e, Event::Plan(_))).await;
     let run_id = seen[0].run_id.clone();
@@ -105,5 +105,23 @@ async fn a_plan_being_applied_survives_the_process() {
     assert_whole(&events, 1);
     assert_eq!(relayed(&events), [5, 6, 7]);
     assert!(ended(&events).1.message.unwrap().text.contains("revision 2"));
-    assert_eq!(suite.world.approved.load(Ordering::SeqCst), 1, "approved once");
+    assert_eq!(*suite.world.approved.borrow(), 1, "approved once");
+}
+
+#[tokio::test]
+async fn an_approval_that_nobody_heard_of_is_followed_after_a_kill() {
+    let suite = Suite::start().await;
+    let conversation = suite.conversation_about_workspace().await;
+    suite.ask(&conversation, "change the replicas").await;
+    suite.world.applied_at_once.store(DRAFT_EVENTS, Ordering::SeqCst);
+    let mut stream = suite.say(&conversation, "go ahead").await;
+    let run_id = next(&mut stream).await.run_id;
+    suite.world.approved.subscribe().wait_for(|count| *count == 1).await.unwrap();
+    let suite = suite.killed_and_restarted().await;
+    suite.world.only_plan().published.send_replace(ALL_EVENTS);
+    let events = suite.watch_to_end(&run_id, 0).await;
+    assert_whole(&events, 1);
+    assert_eq!(relayed(&events), [5, 6, 7]);
+    assert!(ended(&events).1.message.unwrap().text.contains("revision 2"));
+    assert_eq!(*suite.world.approved.borrow(), 1, "approved once");
 }

@@ -40,17 +40,50 @@ async fn an_approved_plan_is_one_revision() {
 }
 
 #[tokio::test]
-async fn ten_approvals_at_once_are_one_apply() {
+async fn ten_approvals_with_one_request_id_are_one_apply() {
+    let dir = tempfile::tempdir().unwrap();
+    let suite = suite(&dir).await;
+    let plan = suite.ready(&[("update", "values.yaml")]).await;
+    suite.world.say(fakes::edit_replicas(3));
+    let all = futures::future::join_all((0..10).map(|_| suite.approve_as(&plan, "once"))).await;
+    let first = all[0].as_ref().unwrap().clone();
+    assert_eq!((names(&first).first(), names(&first).last()), (Some(&"applying"), Some(&"applied")));
+    assert!(all.into_iter().all(|events| events.unwrap() == first));
+    assert_eq!(suite.world.counts(), (1, 2));
+    assert_eq!(suite.approve_as(&plan, "once").await.unwrap(), first, "the same call again follows the same apply");
+}
+
+#[tokio::test]
+async fn of_ten_approvals_without_a_request_id_one_wins() {
     let dir = tempfile::tempdir().unwrap();
     let suite = suite(&dir).await;
     let plan = suite.ready(&[("update", "values.yaml")]).await;
     suite.world.say(fakes::edit_replicas(3));
     let all = futures::future::join_all((0..10).map(|_| suite.approve(&plan))).await;
-    let first = all[0].as_ref().unwrap().clone();
-    assert_eq!(names(&first).last(), Some(&"applied"));
-    assert!(all.into_iter().all(|events| events.unwrap() == first));
+    let (won, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+    assert_eq!((won.len(), refused.len()), (1, 9));
+    for fault in refused.into_iter().filter_map(Result::err) {
+        assert_eq!(fault.reason(), Reason::PlanStateConflict, "{fault}");
+    }
     assert_eq!(suite.world.counts(), (1, 2));
-    assert_eq!(suite.approve(&plan).await.unwrap(), first, "approving again follows the same apply");
+    for request_id in ["", "late"] {
+        let fault = suite.approve_as(&plan, request_id).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::PlanStateConflict);
+        assert!(fault.message().contains("applied"), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_id_belongs_to_one_approval() {
+    let dir = tempfile::tempdir().unwrap();
+    let suite = suite(&dir).await;
+    let plan = suite.ready(&[("delete", "README.md")]).await;
+    let other = proto::Plan { version: 2, ..plan.clone() };
+    assert_eq!(suite.approve_as(&other, "once").await.unwrap_err().reason(), Reason::PlanVersionStale);
+    suite.approve_as(&plan, "once").await.unwrap();
+    let fault = suite.approve_as(&other, "once").await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::RequestIdReused);
+    assert_eq!(suite.approve_as(&plan, &"x".repeat(101)).await.unwrap_err().reason(), Reason::FieldInvalid);
 }
 
 #[tokio::test]

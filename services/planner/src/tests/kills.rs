@@ -22,7 +22,7 @@ fn die(dir: &Path, world: &Arc<World>, prepare: impl FnOnce(&World)) -> proto::P
         let plan = suite.ready(&[("update", "values.yaml"), ("create", "templates/i.yaml")]).await;
         prepare(world);
         tokio::select! {
-            events = suite.approve(&plan) => panic!("it did not hang: {events:?}"),
+            events = suite.approve_as(&plan, "once") => panic!("it did not hang: {events:?}"),
             () = world.hanging.notified() => {}
         }
         plan
@@ -41,7 +41,12 @@ fn live(dir: &Path, world: &Arc<World>, plan: &proto::Plan) -> Vec<proto::PlanEv
             let rest = suite.watch(&plan.id, after).await.unwrap();
             assert_eq!(rest, events[usize::try_from(after).unwrap()..], "from {after}");
         }
-        assert_eq!(suite.approve(plan).await.unwrap().last(), events.last());
+        let apply = usize::try_from(plan.last_sequence).unwrap();
+        assert_eq!(
+            suite.approve_as(plan, "once").await.unwrap(),
+            events[apply..],
+            "the same call follows the apply from its start"
+        );
         events
     });
     runtime.shutdown_background();
