@@ -19,8 +19,10 @@ pub(crate) const MODEL: &str = "all-MiniLM-L6-v2";
 /// The length of its vectors.
 pub(crate) const DIMENSIONS: usize = 384;
 
-/// Texts a call to a worker; a query that comes meanwhile shares the processor with at most this much.
+/// Texts a call to a worker.
 const BATCH: usize = 16;
+/// The same where queries are: one that comes meanwhile waits for no more.
+const URGENT_BATCH: usize = 4;
 const QUEUE: usize = 64;
 const QUERIES_KEPT: u64 = 2_000;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -139,9 +141,9 @@ impl Embedding {
         texts: Vec<String>,
         urgent: bool,
     ) -> Result<Vec<Vec<f32>>, Error> {
-        let worker = if urgent { &self.queries } else { &self.passages };
+        let (worker, size) = if urgent { (&self.queries, URGENT_BATCH) } else { (&self.passages, BATCH) };
         let mut vectors = Vec::with_capacity(texts.len());
-        for batch in texts.chunks(BATCH) {
+        for batch in texts.chunks(size) {
             vectors.extend(run(worker, embedder, batch.to_vec()).await?);
         }
         Ok(vectors)

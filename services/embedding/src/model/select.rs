@@ -48,7 +48,7 @@ const KINDS: &[(&[&str], &[&str])] = &[
     (&["networkpolicy", "egress"], &["networkpolicy"]),
     (&["monitor", "servicemonitor", "metrics", "prometheus"], &["servicemonitor", "podmonitor"]),
     (&["cronjob", "schedule"], &["cronjob"]),
-    (&["storage", "pvc", "persistence", "persistent"], &["pvc", "persistentvolumeclaim", "statefulset"]),
+    (&["storage", "disk", "pvc", "persistence", "persistent"], &["pvc", "persistentvolumeclaim", "statefulset"]),
     (&["version", "appversion", "dependency", "dependencies"], &["chart"]),
     (&["readme", "documentation", "docs"], &["readme"]),
     (&["notes"], &["notes"]),

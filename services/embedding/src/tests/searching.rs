@@ -121,3 +121,56 @@ async fn when_the_model_fails_words_still_find_and_the_index_says_so() {
     world.hybrid(p, w, 1).await;
     world.stop().await;
 }
+
+/// The files under a directory, by their paths in it.
+fn files_under(root: &std::path::Path) -> Vec<(String, String)> {
+    let (mut dirs, mut files) = (vec![root.to_owned()], Vec::new());
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap().display().to_string();
+                files.push((name, std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_chart_gives_the_files_that_its_changes_need() {
+    let chart = files_under(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/helm/slipway"));
+    let chart: Vec<_> = chart.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let models = [Some(Model::None), crate::testing::weights().map(Model::Files)];
+    for (model, hybrid) in models.into_iter().flatten().zip([false, true]) {
+        let world = World::start(model).await;
+        let (p, w) = (project(1), Uuid::now_v7());
+        world.commit(p, w, &chart).await;
+        if hybrid {
+            world.hybrid(p, w, 1).await
+        } else {
+            world.ready(p, w, 1).await
+        };
+        let cases: [(&str, &[&str]); 5] = [
+            (
+                "run three gateway replicas and put an ingress on slipway.example.com",
+                &["values.yaml", "templates/deployment.yaml", "templates/ingress.yaml"],
+            ),
+            ("enable autoscaling between two and ten pods", &["values.yaml", "templates/horizontalpodautoscaler.yaml"]),
+            ("raise the memory limit to 2Gi", &["values.yaml", "templates/deployment.yaml"]),
+            ("deny egress with a network policy", &["values.yaml", "templates/networkpolicy.yaml"]),
+            ("keep the data on a larger disk", &["values.yaml", "templates/persistentvolumeclaim.yaml"]),
+        ];
+        for (request, needed) in cases {
+            let select = SelectFilesRequest { workspace_id: w.to_string(), request: request.to_owned(), limit: 5 };
+            let selected = world.client().select_files(ctx(p).request(select)).await.unwrap().into_inner().files;
+            let found: Vec<_> = selected.iter().map(|f| (f.path.as_str(), f.score, f.reason.as_str())).collect();
+            for path in needed {
+                assert!(found.iter().any(|f| f.0 == *path), "{request} (hybrid: {hybrid}) misses {path}: {found:#?}");
+            }
+        }
+        world.stop().await;
+    }
+}
