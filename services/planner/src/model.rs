@@ -243,6 +243,13 @@ impl Plan {
         Some(PlanJob { plan_id: self.id, version: self.version, work })
     }
 
+    /// About how many bytes it takes in a response.
+    pub fn size(&self) -> usize {
+        let steps: usize = self.steps.iter().map(|s| 20 + s.path.len() + s.reason.len()).sum();
+        let failure = self.failure.as_ref().map_or(0, |f| f.message.len());
+        500 + self.request.len() + self.summary.len() + steps + failure
+    }
+
     /// Moves to another state, if that is legal.
     pub fn become_state(&mut self, to: PlanState) -> Result<(), IllegalTransition> {
         if !self.state.may_become(to) {

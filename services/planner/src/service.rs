@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use slipway_proto::inference::{Message, Role};
-use slipway_rpc::{Ctx, now_micros};
+use slipway_rpc::{Check, Ctx, now_micros};
 use slipway_storage::Tx;
 use slipway_storage::page;
 use slipway_storage::requests::Claim;
@@ -22,6 +22,13 @@ use crate::prompt;
 use crate::settings::Settings;
 use crate::store::PlanStore;
 use crate::stream::{Follow, Until};
+
+/// How many plans are read at a time.
+const PLANS_READ: u64 = 50;
+/// How large a page of plans may grow; one plan is always on it.
+const PAGE_BYTES: usize = 2 << 20;
+/// The longest request with its instructions, in characters: every version carries all of them.
+const MAX_WHOLE_REQUEST: usize = 100_000;
 
 const CREATE: &str = "CreatePlan";
 const REVISE: &str = "RevisePlan";
@@ -51,16 +58,29 @@ impl Planner {
     pub(crate) async fn list_plans(&self, ctx: &Ctx, list: PlanList) -> Result<(Vec<Plan>, String), Error> {
         let filter = list.workspace_id.map(|id| id.to_string()).unwrap_or_default();
         let scope = format!("ListPlans/{}/{filter}", ctx.project);
-        let before = match list.page_token.as_str() {
+        let mut before = match list.page_token.as_str() {
             "" => None,
             token => Some(page::decode::<Cursor>(&scope, token).ok_or(Error::PageTokenInvalid)?.before),
         };
-        let size = list.page_size as usize;
-        let mut plans = self.store.list_plans(ctx.project.0, list.workspace_id, before, size as u64 + 1).await?;
-        let more = plans.len() > size;
-        plans.truncate(size);
-        let next = plans.last().filter(|_| more).map(|last| page::encode(&scope, &Cursor { before: last.id }));
-        Ok((plans, next.unwrap_or_default()))
+        let (mut plans, mut bytes) = (Vec::new(), 0);
+        // A few at a time: a page of the largest plans would fit no client's memory, nor its limit of a response.
+        let limit = (u64::from(list.page_size) + 1).min(PLANS_READ);
+        loop {
+            let some = self.store.list_plans(ctx.project.0, list.workspace_id, before, limit).await?;
+            let whole = (some.len() as u64) < limit;
+            for plan in some {
+                bytes += plan.size();
+                let full = plans.len() >= list.page_size as usize || (bytes > PAGE_BYTES && !plans.is_empty());
+                if let Some(before) = before.filter(|_| full) {
+                    return Ok((plans, page::encode(&scope, &Cursor { before })));
+                }
+                before = Some(plan.id);
+                plans.push(plan);
+            }
+            if whole {
+                return Ok((plans, String::new()));
+            }
+        }
     }
 
     pub(crate) async fn create_plan(&self, ctx: &Ctx, new: NewPlan) -> Result<Follow, Error> {
@@ -96,8 +116,8 @@ impl Planner {
                 return Ok(follow);
             }
         }
+        // The plan may be revised by the same call meanwhile: whether it can be is looked at in the transaction.
         let plan = self.get_plan(ctx, revision.plan_id).await?;
-        check_reviewed(&plan, revision.version)?;
         let base = self.neighbours.find_head(ctx, plan.workspace_id).await?.ok_or(Error::WorkspaceEmpty)?;
         let mut tx = self.store.begin().await?;
         if let Some(follow) = self.revised_before(&tx, ctx, &revision).await? {
@@ -111,6 +131,11 @@ impl Planner {
             instructions: revision.instructions.clone(),
         };
         let brief = Brief { request: plan.request.clone(), revision: Some(before) };
+        if plan.request.chars().count() + revision.instructions.chars().count() > MAX_WHOLE_REQUEST {
+            let mut check = Check::new();
+            check.fail("instructions", "would make the request longer than 100000 characters; make a new plan");
+            check.finish()?;
+        }
         plan.revise(&revision.instructions, base)?;
         let (follow, version) = self.start_draft(&mut tx, ctx, &mut plan, brief).await?;
         self.store.remember(&tx, ctx.project.0, REVISE, &revision.key, version).await?;
@@ -125,8 +150,8 @@ impl Planner {
                 return Ok(follow);
             }
         }
+        // The plan may be approved by the same call meanwhile: whether it can be is looked at in the transaction.
         let plan = self.get_plan(ctx, approval.plan_id).await?;
-        check_reviewed(&plan, approval.version)?;
         let head = self.neighbours.find_head_id(ctx, plan.workspace_id).await?;
         let mut tx = self.store.begin().await?;
         if let Some(follow) = self.approved_before(&tx, ctx, &approval).await? {

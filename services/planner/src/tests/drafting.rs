@@ -149,11 +149,11 @@ async fn a_revision_is_a_new_version_on_the_present_head() {
     check_dense(&events, first.last_sequence + 1);
     assert_eq!(names(&events), ["drafting", "files_selected", "usage", "step_proposed", "ready"]);
     let second = last_plan(&events);
+    let prompt = suite.world.last_prompt();
     assert_eq!((second.id.as_str(), second.version), (first.id.as_str(), 2));
     assert_eq!(second.base_revision_id, head.to_string());
     assert_eq!(second.request, "three replicas\n\nbump the version instead");
     assert_eq!(second.usage.unwrap().input_tokens, 200);
-    let prompt = suite.world.last_prompt();
     assert!(
         prompt.contains("<request>\nthree replicas\n</request>")
             && prompt.contains("<instructions>bump the version instead</instructions>")
@@ -161,6 +161,9 @@ async fn a_revision_is_a_new_version_on_the_present_head() {
     assert!(prompt.contains("<previous_plan>{") && prompt.contains("update values.yaml"), "{prompt}");
 
     assert_eq!(suite.revise(&first, "bump the version instead", "rev-1").await.unwrap(), events, "the same call again");
+    suite.world.say(fakes::plan(&[("update", "values.yaml")]));
+    let twins = futures::future::join_all((0..10).map(|_| suite.revise(&second, "once more", "rev-2"))).await;
+    assert!(twins.iter().all(|events| events.as_ref().unwrap() == twins[0].as_ref().unwrap()), "ten at once are one");
     assert_eq!(suite.revise(&first, "other", "rev-1").await.unwrap_err().reason(), Reason::RequestIdReused);
     assert_eq!(suite.revise(&first, "other", "").await.unwrap_err().reason(), Reason::PlanVersionStale);
     assert_eq!(suite.approve(&first).await.unwrap_err().reason(), Reason::PlanVersionStale, "the approval is void");

@@ -113,3 +113,41 @@ async fn rules_classify_first_and_a_model_the_rest() {
     suite.reject(&plan).await.unwrap();
     assert_eq!(suite.classify(ask("go ahead", true)).await.unwrap().kind(), proto::IntentKind::Unclear, "it waits no more");
 }
+
+#[tokio::test]
+async fn a_page_of_large_plans_is_shorter_than_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let suite = suite(&dir).await;
+    let request = "ü".repeat(32_000);
+    for _ in 0..60 {
+        suite.world.say(fakes::plan(&[("update", "values.yaml")]));
+        suite.create(&request).await.unwrap();
+    }
+    let (mut sizes, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let list = proto::ListPlansRequest { page_size: 1_000, page_token, ..Default::default() };
+        // A client with the usual limit of 4 MiB.
+        let page = suite.client().list_plans(suite.ctx.request(list)).await.unwrap().into_inner();
+        sizes.push(page.plans.len());
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((sizes.iter().sum::<usize>(), sizes[0]), (60, 32));
+}
+
+#[tokio::test]
+async fn a_request_does_not_grow_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let suite = suite(&dir).await;
+    let mut plan = suite.ready(&[("update", "values.yaml")]).await;
+    for _ in 0..3 {
+        suite.world.say(fakes::plan(&[("update", "values.yaml")]));
+        plan = super::last_plan(&suite.revise(&plan, &"x".repeat(32_000), "").await.unwrap());
+    }
+    let refused = suite.revise(&plan, &"x".repeat(32_000), "").await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::FieldInvalid);
+    assert_eq!(refused.violations()[0].field, "instructions");
+    assert_eq!(suite.get(&plan.id).await.unwrap(), plan);
+}
