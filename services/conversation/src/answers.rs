@@ -62,6 +62,18 @@ pub(crate) fn request_too_long() -> String {
     format!("A change request may be at most {MAX_REQUEST} characters long. Say it shorter, or in several messages.")
 }
 
+/// It cannot be told what is asked for; `why` says what stands in the way, as the intent's reason.
+pub(crate) fn unclear(why: &str) -> String {
+    let why = match why.trim() {
+        "" => String::new(),
+        why => format!(": {why}"),
+    };
+    format!(
+        "I am not sure what you would like{why}. Do you want an answer about the files, or a change to them? For a change, say \
+         which file or value and what it should become."
+    )
+}
+
 /// What is asked for is not to be had here; `None` for the kinds that are.
 pub(crate) fn cannot(kind: IntentKind) -> Option<&'static str> {
     match kind {
@@ -74,11 +86,7 @@ pub(crate) fn cannot(kind: IntentKind) -> Option<&'static str> {
             "That is not something I can help with. I answer questions about the files of a workspace, such as a Helm chart or \
              Kubernetes manifests, and propose changes to them for you to review.",
         ),
-        IntentKind::Unclear => Some(
-            "I am not sure what you would like. Do you want an answer about the files, or a change to them? For a change, say \
-             which file or value and what it should become.",
-        ),
-        IntentKind::Converse | IntentKind::Plan | IntentKind::Proceed => None,
+        IntentKind::Converse | IntentKind::Plan | IntentKind::Proceed | IntentKind::Unclear => None,
     }
 }
 
@@ -134,7 +142,14 @@ mod tests {
     #[test]
     fn every_kind_is_either_worked_on_or_declined() {
         assert!(cannot(IntentKind::Render).is_some_and(|t| t.contains("helm template")));
-        assert!(cannot(IntentKind::OffTopic).is_some() && cannot(IntentKind::Unclear).is_some());
+        assert!(cannot(IntentKind::OffTopic).is_some());
         assert!(cannot(IntentKind::Converse).is_none());
+    }
+
+    #[test]
+    fn what_is_unclear_is_said_with_its_reason() {
+        let text = unclear("the message tells to go on, but no plan waits for review");
+        assert!(text.starts_with("I am not sure what you would like: the message tells to go on, but no plan waits"), "{text}");
+        assert!(unclear(" ").starts_with("I am not sure what you would like. Do you"));
     }
 }

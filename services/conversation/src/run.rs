@@ -187,6 +187,10 @@ impl Work {
             IntentKind::Converse => self.converse(Some(workspace_id), &history, &question).await,
             IntentKind::Plan => self.plan(workspace_id, &question).await,
             IntentKind::Proceed => self.proceed(workspace_id, open_plan).await,
+            IntentKind::Unclear => {
+                self.say(answers::unclear(&intent.reason));
+                Ok(())
+            }
             kind => {
                 self.say(answers::cannot(kind).unwrap_or_default().to_owned());
                 Ok(())

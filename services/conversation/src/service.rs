@@ -22,6 +22,10 @@ use crate::store::Records;
 
 pub(crate) use stream::RunStream;
 
+/// How many messages are read at a time.
+const MESSAGES_READ: u64 = 50;
+/// How large a page of messages may grow; one message is always on it.
+const PAGE_BYTES: usize = 2 << 20;
 /// How often a deletion waits for an active run to end before it takes the run's job away.
 const DELETE_TRIES: usize = 3;
 
@@ -158,13 +162,28 @@ impl Conversations {
     ) -> Result<(Vec<Message>, String), Error> {
         let scope = format!("ListMessages/{project}/{conversation_id}");
         let after: Option<u64> = decode_page(&scope, page_token)?;
-        let limit = u64::from(page_size) + 1;
-        let mut found = self.records.list_messages(project, conversation_id, after.unwrap_or(0), limit).await?;
+        let (mut found, mut bytes, mut after) = (Vec::new(), 0, after.unwrap_or(0));
+        // A few at a time: a page of the longest messages would fit no client's memory, nor its limit of a response.
+        let limit = (u64::from(page_size) + 1).min(MESSAGES_READ);
+        loop {
+            let some = self.records.list_messages(project, conversation_id, after, limit).await?;
+            let whole = (some.len() as u64) < limit;
+            for message in some {
+                bytes += message.size();
+                if found.len() >= page_size as usize || (bytes > PAGE_BYTES && !found.is_empty()) {
+                    return Ok((found, page::encode(&scope, &after)));
+                }
+                after = message.number;
+                found.push(message);
+            }
+            if whole {
+                break;
+            }
+        }
         if found.is_empty() {
             self.get_conversation(project, conversation_id).await?;
         }
-        let next = cut(&mut found, page_size).map(|last| page::encode(&scope, &last.number)).unwrap_or_default();
-        Ok((found, next))
+        Ok((found, String::new()))
     }
 }
 

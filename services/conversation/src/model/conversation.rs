@@ -95,6 +95,13 @@ pub(crate) struct Message {
     pub(crate) create_time: i64,
 }
 
+impl Message {
+    /// About how many bytes it takes in a response.
+    pub(crate) fn size(&self) -> usize {
+        300 + self.text.len() + self.citations.iter().map(|c| 100 + c.path.len()).sum::<usize>()
+    }
+}
+
 /// Where something in an answer comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Citation {

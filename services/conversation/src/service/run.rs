@@ -36,7 +36,9 @@ impl Conversations {
         let mut tx = self.records.begin().await?;
         if let Some(first) = claim(&tx, ctx.project, METHOD, new.request.as_ref()).await? {
             drop(tx);
-            let run = self.records.find_run(ctx.project, first).await?.ok_or(Error::RunNotFound(first))?;
+            // A run is deleted with its conversation only.
+            let run = self.records.find_run(ctx.project, first).await?;
+            let run = run.ok_or(Error::ConversationNotFound(new.conversation_id))?;
             return Ok(RunStream::new(self.clone(), run.project, run.id, 0));
         }
         let (run_id, now) = (Uuid::now_v7(), now_micros());

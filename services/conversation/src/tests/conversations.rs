@@ -169,3 +169,43 @@ async fn another_project_sees_nothing() {
     assert_eq!(ended(&events).0, "completed", "and changes nothing");
     assert!(events.iter().any(|e| e.event.as_ref().is_some_and(|e| matches!(e, Event::Text(_)))));
 }
+
+#[tokio::test]
+async fn a_page_of_long_messages_is_shorter_than_asked_for() {
+    let suite = Suite::start().await;
+    let conversation = suite.conversation().await;
+    let text = "ü".repeat(100_000);
+    for _ in 0..30 {
+        suite.ask(&conversation, &text).await;
+    }
+    let (mut numbers, mut pages, mut page_token) = (Vec::new(), 0, String::new());
+    loop {
+        let request = pb::ListMessagesRequest { conversation_id: conversation.clone(), page_size: 1_000, page_token };
+        // A client with the usual limit of 4 MiB.
+        let page = suite.client().list_messages(suite.ctx.request(request)).await.unwrap().into_inner();
+        numbers.extend(page.messages.iter().map(|m| m.number));
+        pages += 1;
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(numbers, (1..=60).collect::<Vec<_>>());
+    assert_eq!(pages, 3);
+}
+
+#[tokio::test]
+async fn a_message_is_not_sent_again_to_a_conversation_that_is_gone() {
+    let suite = Suite::start().await;
+    let conversation = suite.conversation().await;
+    let message = pb::SendMessageRequest {
+        conversation_id: conversation.clone(),
+        text: "hello".into(),
+        request_id: "once".into(),
+        ..Default::default()
+    };
+    rest(&mut suite.send(message.clone()).await.unwrap()).await;
+    let request = pb::DeleteConversationRequest { conversation_id: conversation };
+    suite.client().delete_conversation(suite.ctx.request(request)).await.unwrap();
+    assert_eq!(reason(suite.send(message).await.unwrap_err()), Reason::ConversationNotFound);
+}

@@ -58,7 +58,11 @@ async fn a_request_that_no_plan_fits_gets_an_answer() {
 async fn what_slipway_cannot_do_is_said() {
     let suite = Suite::start().await;
     let conversation = suite.conversation_about_workspace().await;
-    for (text, said) in [("render it", "helm template"), ("weather today?", "not something I can help"), ("hm", "not sure")] {
+    for (text, said) in [
+        ("render it", "helm template"),
+        ("weather today?", "not something I can help"),
+        ("hm", "not sure what you would like: fake."),
+    ] {
         let answer = ended(&suite.ask(&conversation, text).await).1.message.unwrap();
         assert!(answer.text.contains(said), "{}", answer.text);
     }
