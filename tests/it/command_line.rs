@@ -1,11 +1,17 @@
 //! The command line: the same job for people and, with `--json`, for scripts; one clear sentence when it fails.
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use slipway_testkit::{Provider, Step, SuiteOptions};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::sync::Semaphore;
 
-use crate::story::{self, binary, repository, suite};
+use crate::story::{self, binary, repository, suite, suite_with};
 
 fn run(url: &str, arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).env("SLIPWAY_SERVER", url).env("NO_COLOR", "1").output().unwrap()
@@ -17,7 +23,7 @@ fn ok(url: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn json(url: &str, arguments: &[&str]) -> Value {
+fn print(url: &str, arguments: &[&str]) -> Value {
     let text = ok(url, &[arguments, &["--json"]].concat());
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
 }
@@ -36,9 +42,9 @@ async fn the_whole_job_by_hand() {
     let url = suite.url();
     let directory = tempfile::tempdir().unwrap();
     chart(directory.path());
-    let imported = json(&url, &["workspace", "import", directory.path().to_str().unwrap(), "--name", "shop"]);
+    let imported = print(&url, &["workspace", "import", directory.path().to_str().unwrap(), "--name", "shop"]);
     assert!(imported.to_string().contains("\"number\":\"1\""), "{imported}");
-    let workspaces = json(&url, &["workspace", "list"]);
+    let workspaces = print(&url, &["workspace", "list"]);
     let id = workspaces["workspaces"][0]["id"].as_str().unwrap().to_owned();
     story::indexed(&suite.client().unwrap(), &id, 1).await;
 
@@ -133,4 +139,47 @@ fn the_demo_runs_to_its_end_without_a_terminal() {
     for step in ["revision 1", "values.yaml", "slipway.example.com", "revision 3"] {
         assert!(said.contains(step), "{step}:\n{said}");
     }
+}
+
+#[tokio::test]
+async fn a_command_outlives_its_server() {
+    let gate = Arc::new(Semaphore::new(0));
+    let wait = gate.clone();
+    let provider = Provider::start(move |_| {
+        let step = json!({"path": "values.yaml", "action": "update", "reason": "as asked"});
+        vec![Step::Gate(wait.clone()), Step::Call("submit_plan".into(), json!({"summary": "an edit", "steps": [step]}))]
+    });
+    let provider = provider.await.unwrap();
+    let mut suite = suite_with(SuiteOptions::with_provider(&provider.base_url())).await;
+    let (workspace, _) = story::workspace(&suite.client().unwrap(), &story::small_chart()).await;
+    let mut command = tokio::process::Command::new(binary());
+    command.args(["plan", "create", "--workspace", &workspace, "run seven"]).env("SLIPWAY_SERVER", suite.url());
+    let mut child = command.env("NO_COLOR", "1").stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = lines.next_line().await.unwrap().unwrap();
+    assert!(first.ends_with("is being made"), "{first}");
+    suite.kill();
+    suite.restart().await.unwrap();
+    gate.add_permits(10);
+    let rest = async {
+        let mut said = String::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            said += &line;
+        }
+        (said, child.wait().await.unwrap())
+    };
+    let (said, status) = tokio::time::timeout(Duration::from_secs(30), rest).await.expect("the command did not end");
+    assert!(status.success() && said.contains("ready for review"), "{said}");
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_text_is_refused() {
+    let suite = suite().await;
+    let mut command = Command::new(binary());
+    command.arg("chat").env("SLIPWAY_SERVER", suite.url()).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"caf\xe9").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.trim()), (Some(2), "error: the message on standard input is not UTF-8 text"));
 }

@@ -46,8 +46,9 @@ pub(crate) async fn chat(
 
 /// Piped text is one message.
 fn read_all() -> anyhow::Result<String> {
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes)?;
+    let text = String::from_utf8(bytes).map_err(|_| Failure::usage("the message on standard input is not UTF-8 text"))?;
     if text.trim().is_empty() {
         return Err(Failure::usage("there is no message: give it as an argument or on standard input").into());
     }
@@ -141,7 +142,12 @@ impl Chat<'_> {
         let mut waiting: Option<Plan> = None;
         loop {
             let prompt = if waiting.is_some() { paint.yellow("plan> ") } else { paint.cyan("> ") };
-            let Some(line) = tokio::task::spawn_blocking(move || read_line(&prompt)).await?? else { return Ok(()) };
+            let line = tokio::select! {
+                line = tokio::task::spawn_blocking(move || read_line(&prompt)) => line??,
+                // Once an answer has listened for Ctrl-C, nobody else does.
+                _ = tokio::signal::ctrl_c() => None,
+            };
+            let Some(line) = line else { return Ok(()) };
             let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
             match (word, &waiting) {
                 ("", _) => {}

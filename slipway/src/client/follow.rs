@@ -79,7 +79,7 @@ pub(crate) struct Follow<'a, K: Kind, R> {
     again: Option<Streaming<K::Watched>>,
     id: String,
     sequence: u64,
-    /// True once the last event has come; a stream that ends before has broken.
+    /// True once the last event has come; a stream that ends or fails before has broken.
     over: bool,
     /// A watch by hand ends only when the server ends it.
     until_closed: bool,
@@ -99,11 +99,15 @@ impl<'a, K: Kind, R: Carries<K::Event>> Follow<'a, K, R> {
 
     /// The next event, or `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<K::Event>, Status> {
+        // A watch that took over from a broken stream may go on past the event that answers the call.
+        if self.over && !self.until_closed {
+            return Ok(None);
+        }
         let mut attempt = 0;
         loop {
             let event = match self.read().await {
                 Ok(Some(event)) => event,
-                Ok(None) if self.over || self.until_closed || self.id.is_empty() => return Ok(None),
+                Ok(None) if self.until_closed || self.id.is_empty() => return Ok(None),
                 Ok(None) => {
                     self.resume(&mut attempt, Status::unavailable("the stream ended early")).await?;
                     continue;
