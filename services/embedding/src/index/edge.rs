@@ -59,9 +59,9 @@ const WAL_LIMIT_BYTES: u64 = 1 << 30;
 /// The constant of reciprocal rank fusion: two middling ranks outweigh one good one.
 const RRF_K: usize = 10;
 const PAGE: usize = 2_000;
-/// A segment with more vectors than this gets a graph (in KiB: 50,000 vectors). Below it looking at every vector of a
-/// workspace takes a few milliseconds, and building graphs would take the processor from everything else.
-const GRAPH_FROM_KIB: usize = 75_000;
+/// A segment with more vectors than this gets a graph (in KiB: 20,000 vectors). Below it, looking at every vector of a
+/// workspace takes a few milliseconds; above it, the model has worked thirty times longer than building the graph takes.
+const GRAPH_FROM_KIB: usize = 30_000;
 const BUSY: &str = "lock acquired";
 const FLUSH_TRIES: u32 = 500;
 const FLUSH_AGAIN: Duration = Duration::from_millis(10);
