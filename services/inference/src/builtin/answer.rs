@@ -18,13 +18,66 @@ pub(super) fn answer(messages: &[Message]) -> String {
     let last = messages.iter().rev().find(|m| m.role == Role::User).map(|m| m.text.as_str()).unwrap_or_default();
     let sources = prompt::sources(last);
     let Some(question) = prompt::question(last) else { return introduction(false) };
+    if is_talk(question) {
+        return introduction(false);
+    }
     if sources.is_empty() {
         return introduction(true);
     }
+    let (sources, question) = about_files(sources, question);
     let lines: Vec<Line<'_>> = sources.iter().flat_map(lines_of).collect();
-    let parts: Vec<Vec<usize>> =
-        parts_of(question).iter().map(|terms| rank(&lines, terms)).filter(|best| !best.is_empty()).collect();
+    let mut parts: Vec<Vec<usize>> =
+        parts_of(&question).iter().map(|terms| rank(&lines, terms)).filter(|best| !best.is_empty()).collect();
+    if parts.is_empty() && terms(&question).is_empty() && !lines.is_empty() {
+        // Nothing but a file was named: it speaks for itself.
+        parts = vec![(0..lines.len().min(MOST_LINES)).collect()];
+    }
     if parts.is_empty() { nothing_found(&sources) } else { quote(&sources, &lines, &parts) }
+}
+
+/// Greetings, thanks and questions about the engine itself: no file says anything about them.
+fn is_talk(question: &str) -> bool {
+    const TALK: [&str; 22] = [
+        "hi",
+        "hello",
+        "hey",
+        "thanks",
+        "thank",
+        "you",
+        "cheers",
+        "bye",
+        "goodbye",
+        "good",
+        "morning",
+        "evening",
+        "afternoon",
+        "who",
+        "what",
+        "are",
+        "can",
+        "do",
+        "very",
+        "much",
+        "there",
+        "slipway",
+    ];
+    let said = parts(question);
+    !said.is_empty() && said.iter().all(|word| TALK.contains(&word.as_str()))
+}
+
+/// A question that names files is about them: only their sources, and the question without the names.
+fn about_files<'a>(sources: Vec<Source<'a>>, question: &str) -> (Vec<Source<'a>>, String) {
+    let wanted: Vec<&str> = question.split_whitespace().map(|w| w.trim_matches(|c: char| "`\"',.;:?!()".contains(c))).collect();
+    let is_named = |path: &str, word: &str| {
+        word.contains('.') && (path == word || path.strip_suffix(word).is_some_and(|folder| folder.ends_with('/')))
+    };
+    let named: Vec<Source<'a>> = sources.iter().filter(|s| wanted.iter().any(|word| is_named(s.path, word))).cloned().collect();
+    if named.is_empty() {
+        return (sources, question.to_owned());
+    }
+    let rest = question.split_whitespace().zip(&wanted).filter(|(_, word)| !named.iter().any(|s| is_named(s.path, word)));
+    let rest: Vec<&str> = rest.map(|(text, _)| text).collect();
+    (named, rest.join(" "))
 }
 
 /// A question may ask several things at once: the terms of each.
@@ -202,6 +255,17 @@ fn terms(question: &str) -> Vec<String> {
         "give",
         "if",
         "not",
+        // What everything in a workspace is, or has to do with.
+        "setting",
+        "settings",
+        "config",
+        "configuration",
+        "configured",
+        "file",
+        "files",
+        "yaml",
+        "yml",
+        "tpl",
     ];
     let mut terms: Vec<String> = parts(question).into_iter().filter(|w| !STOP.contains(&w.as_str())).map(|w| stem(&w)).collect();
     // The words that files use for what people say.
@@ -240,7 +304,12 @@ fn rank(lines: &[Line<'_>], terms: &[String]) -> Vec<usize> {
         Some(&n) if n > 0 => (1.0 + lines.len() as f64 / n as f64).ln(),
         _ => 0.0,
     };
-    let score = |line: &Line<'_>| {
+    // A mapping that is called as the question says is worth more than a key that only has the word in it.
+    let opens = |n: usize| {
+        let line = &lines[n];
+        line.value.is_none() && !line.text.trim_start().starts_with('#') && children(lines, n).next().is_some()
+    };
+    let score = |n: usize, line: &Line<'_>| {
         let mut score = 0.0;
         let mut own = 0;
         for term in terms {
@@ -258,6 +327,8 @@ fn rank(lines: &[Line<'_>], terms: &[String]) -> Vec<usize> {
         score
             * if line.value.is_some() && whole {
                 1.6
+            } else if whole && opens(n) {
+                1.4
             } else if line.value.is_some() {
                 1.2
             } else {
@@ -265,7 +336,8 @@ fn rank(lines: &[Line<'_>], terms: &[String]) -> Vec<usize> {
             }
             / (1.0 + line.own.len() as f64 / 40.0)
     };
-    let mut scored: Vec<(f64, usize)> = lines.iter().enumerate().map(|(n, l)| (score(l), n)).filter(|(s, _)| *s > 0.0).collect();
+    let mut scored: Vec<(f64, usize)> =
+        lines.iter().enumerate().map(|(n, l)| (score(n, l), n)).filter(|(s, _)| *s > 0.0).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     let least = scored.first().map_or(0.0, |(s, _)| s * 0.7);
     let mut seen: Vec<(&str, usize)> = Vec::new();
@@ -290,20 +362,21 @@ fn sentence(lines: &[Line<'_>], n: usize) -> Option<String> {
         let value = if value.is_empty() { "empty".to_owned() } else { format!("`{value}`") };
         return Some(format!("`{name}` is {value} {place}."));
     }
-    let has: Vec<String> = children(lines, n).map(|l| format!("`{}`", l.text.trim())).collect();
+    let has: Vec<String> = children(lines, n).map(|n| format!("`{}`", lines[n].text.trim())).collect();
     (!line.keys.is_empty() && !has.is_empty()).then(|| format!("`{name}` has {} {place}.", has.join(", ")))
 }
 
 /// The values right below a key.
-fn children<'l, 'a>(lines: &'l [Line<'a>], n: usize) -> impl Iterator<Item = &'l Line<'a>> {
+fn children(lines: &[Line<'_>], n: usize) -> impl Iterator<Item = usize> {
     let line = &lines[n];
-    let below = move |l: &&Line<'_>| {
+    let below = move |m: &usize| {
+        let l = &lines[*m];
         l.index == line.index
             && l.keys.len() == line.keys.len() + 1
             && l.keys[..line.keys.len()] == line.keys[..]
             && l.value.is_some()
     };
-    lines[n + 1..].iter().filter(below).take(MOST_CHILDREN)
+    (n + 1..lines.len()).filter(below).take(MOST_CHILDREN)
 }
 
 fn quote(sources: &[Source<'_>], lines: &[Line<'_>], parts: &[Vec<usize>]) -> String {
@@ -326,7 +399,7 @@ fn quote(sources: &[Source<'_>], lines: &[Line<'_>], parts: &[Vec<usize>]) -> St
     for index in order.into_iter().take(MOST_SOURCES) {
         let Some(source) = sources.iter().find(|s| s.index == index) else { continue };
         let mut wanted: Vec<usize> =
-            by_source.remove(&index).unwrap_or_default().into_iter().flat_map(|n| with_keys(lines, n)).collect();
+            by_source.remove(&index).unwrap_or_default().into_iter().flat_map(|n| in_context(lines, n)).collect();
         wanted.sort_unstable();
         wanted.dedup();
         wanted.truncate(MOST_QUOTED);
@@ -350,10 +423,13 @@ fn quote(sources: &[Source<'_>], lines: &[Line<'_>], parts: &[Vec<usize>]) -> St
     answer
 }
 
-/// A line of YAML with the lines of the keys above it, as far as its source has them.
-fn with_keys(lines: &[Line<'_>], n: usize) -> Vec<usize> {
+/// A line of YAML with the lines of the keys above it and the values right below it, as far as its source has them.
+fn in_context(lines: &[Line<'_>], n: usize) -> Vec<usize> {
     let line = &lines[n];
     let mut found = vec![n];
+    if line.value.is_none() && !line.keys.is_empty() {
+        found.extend(children(lines, n));
+    }
     for depth in 1..line.keys.len() {
         let is_key = |m: &usize| {
             let l = &lines[*m];
@@ -394,6 +470,36 @@ mod tests {
         let answer = ask(VALUES, "How many gateway replicas run, and is there an ingress?");
         assert!(answer.starts_with("`gateway.replicas` is `1`"), "{answer}");
         assert!(answer.contains("`gateway.ingress` has `host: \"\"` (`values.yaml`, line 27) [1]."), "{answer}");
+    }
+
+    #[test]
+    fn a_mapping_of_that_name_comes_before_keys_that_hold_the_word() {
+        let source = "<source index=\"1\" path=\"values.yaml\" start_line=\"1\" end_line=\"6\">\nimage:\n  repository: nginx\n  # The policy for images.\n  pullPolicy: IfNotPresent\nimagePullSecrets: []\n</source>";
+        let answer = ask(source, "What image does it use?");
+        assert!(
+            answer.starts_with("`image` has `repository: nginx`, `pullPolicy: IfNotPresent` (`values.yaml`, line 1)"),
+            "{answer}"
+        );
+        assert!(answer.contains("```yaml\nimage:\n  repository: nginx\n"), "{answer}");
+    }
+
+    #[test]
+    fn a_question_about_a_file_is_answered_from_it() {
+        let other = "<source index=\"1\" path=\"templates/deployment.yaml\" start_line=\"1\" end_line=\"1\">\n  {{- toYaml . }}\n</source>";
+        let hpa = "<source index=\"2\" path=\"templates/hpa.yaml\" start_line=\"1\" end_line=\"2\">\nkind: HorizontalPodAutoscaler\nspec: {}\n</source>";
+        for question in ["what does templates/hpa.yaml do?", "what is in `hpa.yaml`?"] {
+            let answer = ask(&format!("{other}\n{hpa}"), question);
+            assert!(answer.contains("HorizontalPodAutoscaler") && !answer.contains("toYaml"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn talk_is_not_looked_up() {
+        for question in ["hello!", "thank you very much", "what can you do?"] {
+            let answer = ask(VALUES, question);
+            assert!(answer.starts_with("I am `builtin/rules`"), "{question}: {answer}");
+        }
+        assert!(ask(VALUES, "tell me about the kafka settings").contains("No line"));
     }
 
     #[test]

@@ -6,9 +6,9 @@ use super::op::{Op, read_reason, write_reason};
 use super::project::Project;
 use super::prompt::{self, File};
 use super::resolve::{Changes, resolve};
-use super::wish;
+use super::wish::{self, Wish};
 use super::words::{fragments, parts, singular};
-use super::yaml::parse;
+use super::yaml::{Value, parse};
 
 /// Changes by file, in the order in which the steps are made.
 type Steps = Vec<(String, Vec<Op>)>;
@@ -37,6 +37,10 @@ struct Draft {
 
 fn draft(project: &Project<'_>, request: &str, favoured: &[Op]) -> Draft {
     let mut draft = Draft::default();
+    if request.contains("{{") {
+        draft.refused.push("values hold no template actions: say the value itself, without {{ }}".to_owned());
+        return draft;
+    }
     let wishes = wish::read(request, project);
     if wishes.is_empty() {
         draft.refused.push("the request names no change".to_owned());
@@ -44,6 +48,9 @@ fn draft(project: &Project<'_>, request: &str, favoured: &[Op]) -> Draft {
     for wish in wishes {
         match wish {
             Err(words) => draft.refused.push(format!("\"{words}\" was not understood")),
+            Ok(asked) if garbled(&asked.wish, request) => {
+                draft.refused.push(format!("\"{}\": put the value in quotes, as it has marks between its words", asked.said));
+            }
             Ok(mut request) => {
                 let mut resolved = resolve(project, &request);
                 if request.target.is_empty() {
@@ -68,6 +75,16 @@ fn draft(project: &Project<'_>, request: &str, favoured: &[Op]) -> Draft {
         }
     }
     draft
+}
+
+/// True for a value of several words that was not said so: the marks between them were lost.
+fn garbled(wish: &Wish, request: &str) -> bool {
+    match wish {
+        Wish::Path { value: Some(Value::Text(text)), .. } | Wish::Key { value: Value::Text(text), .. } => {
+            text.contains(' ') && !request.contains(text.as_str())
+        }
+        _ => false,
+    }
 }
 
 /// The owners that earlier changes were for, as target words.

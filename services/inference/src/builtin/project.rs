@@ -71,10 +71,7 @@ impl<'a> Project<'a> {
 impl Surroundings for Project<'_> {
     fn is_path(&self, text: &str) -> bool {
         let Some(path) = read_path(text) else { return false };
-        let Some((_, above)) = path.split_last() else { return false };
-        self.roots().any(|root| {
-            root.find(&path).is_some() || (!above.is_empty() && root.find(above).is_some_and(|n| n.is_map() || n.is_empty()))
-        })
+        self.roots().any(|root| root.find(&path).is_some() || (path.len() > 1 && takes(root, &path)))
     }
 
     fn file(&self, name: &str) -> Option<String> {
@@ -110,6 +107,11 @@ impl<'a> Chart<'a> {
     pub(super) fn reads(&self, path: &[String]) -> bool {
         let path = path.join(".");
         self.refs.iter().any(|r| *r == path || r.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.')))
+    }
+
+    /// True when a template takes a mapping whole that the value is in, as `toYaml .Values.nodeSelector` does.
+    pub(super) fn reads_above(&self, path: &[String]) -> bool {
+        (1..path.len()).any(|n| self.refs.contains(&path[..n].join(".")))
     }
 
     /// True when some template reads a key of this name below whatever the dot or a variable stands for there.
@@ -158,6 +160,14 @@ fn chart_dirs(files: &[File<'_>]) -> Vec<String> {
 
 pub(super) fn is_yaml(path: &str) -> bool {
     path.ends_with(".yaml") || path.ends_with(".yml")
+}
+
+/// True when a new key can be made there: in a mapping that exists, or below a value that is still empty.
+pub(super) fn takes(root: &Node, path: &[Seg]) -> bool {
+    let Some((_, above)) = path.split_last() else { return false };
+    let is_open = |n: &Node| n.is_empty() && !n.is_list();
+    let in_mapping = root.find(above).is_some_and(|n| n.is_map() || is_open(n));
+    in_mapping || (1..above.len()).any(|n| root.find(&above[..n]).is_some_and(is_open))
 }
 
 /// Every `.Values.x.y` of a template.

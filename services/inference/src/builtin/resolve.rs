@@ -1,7 +1,7 @@
 //! From wishes to exact changes of exact files.
 
 use super::op::{Op, read_path};
-use super::project::{Project, pick, seg_keys};
+use super::project::{Project, pick, seg_keys, takes};
 use super::wish::{Request, Target, Wish};
 use super::words::parts;
 use super::yaml::{Node, Seg, Value};
@@ -63,7 +63,7 @@ fn charts_meant<'p, 'a>(project: &'p Project<'a>, target: &Target) -> Vec<&'p su
 fn by_path(project: &Project<'_>, request: &Request, text: &str, value: Option<&Value>) -> Resolved {
     let path = read_path(text).ok_or_else(|| format!("\"{text}\" is not a path of keys"))?;
     let mut changes = Changes::default();
-    let fits = |root: &Node| root.find(&path).is_some() || (value.is_some() && root.find(&path[..path.len() - 1]).is_some());
+    let fits = |root: &Node| root.find(&path).is_some() || (value.is_some() && takes(root, &path));
     let op = |at, old: Option<&Node>| match value {
         Some(value) => Op::Set(at, path.clone(), typed(value, old)),
         None => Op::Remove(at, path.clone()),
@@ -79,6 +79,7 @@ fn by_path(project: &Project<'_>, request: &Request, text: &str, value: Option<&
             if is_new
                 && !chart.is_blind()
                 && !chart.reads(&seg_keys(&path))
+                && !chart.reads_above(&seg_keys(&path))
                 && !path.last().is_some_and(|s| matches!(s, Seg::Key(k) if chart.mentions(k)))
             {
                 changes.notes.push(format!("no template that was shown reads {text}"));

@@ -406,3 +406,30 @@ async fn our_own_chart() {
         assert_eq!(plus, added, "{request}: {lines:#?}");
     }
 }
+
+#[tokio::test]
+async fn a_path_may_begin_in_an_empty_mapping() {
+    let created = created();
+    check(&created, "set resources.limits.cpu to 2", &["-resources: {}", "+resources:", "+  limits:", "+    cpu: 2"]).await;
+    let plan = plan(&created, "set resources.limits.cpu to 2", "").await;
+    assert_eq!(plan["summary"], "Update values.yaml.", "a template takes the resources whole");
+    assert!(refused(&created, "set foo.bar.baz to 3").await.contains("no key"));
+    assert!(refused(&created, "set ingress.tls.secret to x").await.contains("no key"), "a list is no mapping");
+}
+
+#[tokio::test]
+async fn what_would_be_garbled_is_refused() {
+    let created = created();
+    assert!(refused(&created, "set image.tag to {{ .Values.x }}").await.contains("template"));
+    assert!(refused(&created, "set nameOverride to a: b # c").await.contains("in quotes"));
+    let lines = ["-nameOverride: \"\"", "+nameOverride: \"a: b # c\""];
+    check(&created, "set nameOverride to \"a: b # c\"", &lines).await;
+}
+
+#[tokio::test]
+async fn words_around_an_order_name_nothing() {
+    let created = created();
+    for request in ["Yes, but use 5 replicas", "sure, use 5 replicas", "scale down to 5 replicas"] {
+        check(&created, request, &["-replicaCount: 1", "+replicaCount: 5"]).await;
+    }
+}

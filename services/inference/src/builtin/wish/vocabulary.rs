@@ -24,7 +24,7 @@ pub(super) const FILLERS: &[&str] = &[
     "traffic", "peak", "today", "later", "tonight", "tomorrow", "again", "too", "well", "currently", "number", "count",
     "amount", "total", "about", "one", "ones", "same", "own", "default", "kubernetes", "k8s", "helm", "yaml", "manifest",
     "manifests", "config", "configuration", "cluster", "release", "all", "every", "both", "any", "without", "thanks",
-    "thank", "hello", "hi", "hey", "ok", "everything",
+    "thank", "hello", "hi", "hey", "ok", "okay", "yes", "yeah", "sure", "but", "down", "everything",
 ];
 
 /// Those of them that somebody may call a component.
