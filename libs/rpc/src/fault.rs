@@ -54,6 +54,10 @@ impl Fault {
     pub fn from_status(status: &Status) -> Self {
         let details = status.get_error_details();
         let info = details.error_info();
+        if info.is_none() && is_of_transport(status) {
+            let message = "a service that the call needs broke off; try again";
+            return Self::new(Reason::ServiceUnavailable, message).source(status.message());
+        }
         let reason = info.and_then(|i| Reason::from_str_name(&format!("{REASON_PREFIX}{}", i.reason)));
         let mut fault = Self::new(reason.unwrap_or_else(|| reason_of(status.code())), status.message());
         if let Some(info) = info {
@@ -198,6 +202,11 @@ fn code_of(reason: Reason) -> Code {
     }
 }
 
+/// True when no service made the status: the connection broke off, which shows as INTERNAL or UNKNOWN with a cause.
+fn is_of_transport(status: &Status) -> bool {
+    matches!(status.code(), Code::Internal | Code::Unknown) && std::error::Error::source(status).is_some()
+}
+
 /// The nearest reason for a status that carries none.
 fn reason_of(code: Code) -> Reason {
     match code {
@@ -235,6 +244,15 @@ mod tests {
         let received = Fault::from_status(&sent);
         assert_eq!(received.reason(), Reason::BaseRevisionStale);
         assert_eq!(received.metadata, [("head_number".to_owned(), "7".to_owned())]);
+    }
+
+    #[test]
+    fn a_broken_connection_is_an_absent_service() {
+        let broken = Status::from_error(Box::new(std::io::Error::other("connection reset")));
+        let fault = Fault::from_status(&broken);
+        assert_eq!(fault.reason(), Reason::ServiceUnavailable, "{broken:?}");
+        assert!(fault.is_retryable() && fault.message().ends_with("try again"));
+        assert_eq!(Fault::from_status(&Status::internal("cannot decode")).reason(), Reason::Internal);
     }
 
     #[test]
