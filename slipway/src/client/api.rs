@@ -17,7 +17,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use crate::args::Global;
 use crate::error::Failure;
 
-/// Larger than any response that the API allows.
+/// Larger than any response of the API: pages end at 2 to 3 MiB, and one item is always on them.
 const MAX_MESSAGE: usize = 16 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);

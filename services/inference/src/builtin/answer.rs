@@ -281,9 +281,11 @@ fn terms(question: &str) -> Vec<String> {
         ("variable", &["env"]),
         ("scale", &["replica", "autoscal"]),
     ];
+    // The chart's own version is called so.
+    let of_chart = terms.iter().any(|t| t == "chart");
     let more: Vec<String> = also
         .iter()
-        .filter(|(word, _)| terms.iter().any(|t| t == word))
+        .filter(|(word, _)| terms.iter().any(|t| t == word) && !(of_chart && *word == "version"))
         .flat_map(|(_, w)| w.iter().map(|w| (*w).to_owned()))
         .collect();
     terms.extend(more);
@@ -491,6 +493,16 @@ mod tests {
             let answer = ask(&format!("{other}\n{hpa}"), question);
             assert!(answer.contains("HorizontalPodAutoscaler") && !answer.contains("toYaml"), "{answer}");
         }
+    }
+
+    #[test]
+    fn the_version_of_a_chart_is_no_tag() {
+        let values = "<source index=\"1\" path=\"values.yaml\" start_line=\"1\" end_line=\"3\">\nimage:\n  # The default is the chart appVersion.\n  tag: \"\"\n</source>";
+        let chart =
+            "<source index=\"2\" path=\"Chart.yaml\" start_line=\"1\" end_line=\"2\">\nname: shop\nversion: 0.1.0\n</source>";
+        let answer = ask(&format!("{values}\n{chart}"), "what version is the chart?");
+        assert!(answer.starts_with("`version` is `0.1.0`"), "{answer}");
+        assert!(ask(values, "which version of the image?").contains("`image.tag` is empty"));
     }
 
     #[test]
