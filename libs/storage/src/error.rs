@@ -31,6 +31,12 @@ pub enum StorageError {
     /// A statement failed.
     #[error("the database failed")]
     Database(#[source] DbErr),
+    /// A row was not what a statement put off by [`crate::Tx::later`] needed; nothing was committed.
+    #[error("a row is gone or was changed meanwhile")]
+    Stale,
+    /// The work panicked, or the process is stopping; nothing was committed.
+    #[error("the work on the database was broken off")]
+    Interrupted,
     /// A stored value is not what this program wrote.
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),

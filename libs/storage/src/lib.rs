@@ -5,6 +5,7 @@
 //! backend. Ids are `uuid` columns. Times are `bigint` columns of microseconds since 1970 UTC ([`now_micros`]), which
 //! both engines return as they were stored.
 
+mod batch;
 mod error;
 pub mod event_log;
 pub mod jobs;

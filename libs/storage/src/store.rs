@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::StorageError;
 use crate::event_log::Hub;
+use crate::{StorageError, batch};
 
 const READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
@@ -117,7 +117,7 @@ impl Store {
         let sqlite_transaction_mode = (self.inner.backend == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate);
         let options = TransactionOptions { sqlite_transaction_mode, ..Default::default() };
         let transaction = self.inner.write.begin_with_options(options).await?;
-        Ok(Tx { transaction, hooks: Mutex::new(Vec::new()), store: self.clone() })
+        Ok(Tx { transaction, hooks: Mutex::default(), later: Mutex::default(), store: self.clone() })
     }
 
     /// Which engine this is.
@@ -186,13 +186,31 @@ type Hook = Box<dyn FnOnce() + Send>;
 pub struct Tx {
     transaction: DatabaseTransaction,
     hooks: Mutex<Vec<Hook>>,
+    later: Mutex<Vec<Statement>>,
     store: Store,
 }
 
 impl Tx {
-    /// What statements run on.
+    /// What statements run on, before those that were put off.
     pub fn conn(&self) -> &DatabaseTransaction {
         &self.transaction
+    }
+
+    /// Puts a statement off until the commit, for want of an answer to wait for: on SQLite all that were put off run in
+    /// one round trip. Each must touch exactly one row; if one does not, the commit fails with [`StorageError::Stale`].
+    pub fn later(&self, statement: Statement) {
+        self.later.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(statement);
+    }
+
+    /// Runs what was put off, now.
+    pub async fn flush(&self) -> Result<(), StorageError> {
+        let statements = std::mem::take(&mut *self.later.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let expected = statements.len() as u64;
+        let mut touched = 0;
+        for statement in batch::round_trips(self.store.backend(), statements) {
+            touched += self.transaction.execute_raw(statement).await?.rows_affected();
+        }
+        if touched == expected { Ok(()) } else { Err(StorageError::Stale) }
     }
 
     /// Has `hook` called once the transaction is committed, in order; never when it is rolled back. For waking others:
@@ -203,6 +221,7 @@ impl Tx {
 
     /// Commits and calls the hooks.
     pub async fn commit(self) -> Result<(), StorageError> {
+        self.flush().await?;
         self.transaction.commit().await?;
         let hooks = self.hooks.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         for hook in hooks {
@@ -301,6 +320,28 @@ mod tests {
             }
         }
         assert_eq!(calls.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_put_off_is_done_with_the_commit_or_not_at_all() {
+        let test = TestStore::new().await;
+        let sql = "INSERT INTO event_log (stream_id, first_sequence, last_sequence, payload) VALUES ($1, $2, $2, $3)";
+        let insert = |at: i64| test.store.statement(sql, [Uuid::nil().into(), at.into(), vec![b'$', b'1'].into()]);
+        let delete = |at: i64| test.store.statement("DELETE FROM event_log WHERE first_sequence = $1", [at.into()]);
+        let tx = test.store.begin().await.expect("begun");
+        for at in 1..=12 {
+            tx.later(insert(at));
+        }
+        tx.later(delete(7));
+        tx.commit().await.expect("committed");
+        assert_eq!(test.count("SELECT count(*) FROM event_log").await, 11);
+        assert_eq!(test.count("SELECT sum(last_sequence) FROM event_log").await, 78 - 7);
+
+        let tx = test.store.begin().await.expect("begun");
+        tx.later(delete(8));
+        tx.later(delete(7));
+        assert!(matches!(tx.commit().await, Err(StorageError::Stale)), "the second one finds nothing");
+        assert_eq!(test.count("SELECT count(*) FROM event_log").await, 11);
     }
 
     #[tokio::test]

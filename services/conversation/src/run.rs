@@ -10,11 +10,12 @@ mod registry;
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use slipway_proto::conversation::RunRestarted;
 use slipway_proto::conversation::run_event::Event;
 use slipway_proto::planner::Plan;
 use slipway_rpc::{Ctx, Fault, Reason, now_micros};
-use slipway_storage::{AppendError, BoxError, EventLog, JobError, Lease, LeaseLost, StorageError};
+use slipway_storage::{AppendError, BoxError, EventLog, JobError, Lease, LeaseLost, StorageError, Tx};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -92,6 +93,16 @@ impl Worker {
             open_plan: None,
         };
         work.execute().instrument(span).await
+    }
+
+    /// Writes the end of a run and of its job; fails with [`StorageError::Stale`] when they are not the lease's any more.
+    async fn end(self, tx: &mut Tx, lease: Lease, mut ending: Ending) -> Result<(), StorageError> {
+        if ending.state == RunState::Cancelled {
+            // The step that was dropped may have stored an event just before.
+            ending.first_sequence = self.log.latest(tx, ending.run.id).await? + 1;
+        }
+        lease.complete_later(tx);
+        ending.store(&self.records, &self.log, tx).map(drop).ok_or(StorageError::Stale)
     }
 
     /// Cancels what other replicas were asked to cancel and this process works on, until dropped.
@@ -251,7 +262,7 @@ impl Work {
             End::Cancelled => (RunState::Cancelled, None),
             End::Failed(failure) => (RunState::Failed, Some(failure)),
         };
-        let (mut first_sequence, mut events) = match self.journal.close().await {
+        let (first_sequence, mut events) = match self.journal.close().await {
             Ok(rest) => rest,
             Err(AppendError::Storage(error)) => return Err(error.into()),
             Err(_) => return Err(JobError::LeaseLost),
@@ -259,24 +270,16 @@ impl Work {
         if let Some(usage) = self.usage {
             events.push((now_micros(), Event::Usage(convert::usage(usage))));
         }
-        let mut tx = self.worker.records.begin().await?;
-        self.lease.complete(&tx).await?;
-        if state == RunState::Cancelled {
-            // The step that was dropped may have stored an event just before.
-            first_sequence = self.worker.log.latest(&tx, self.run.id).await? + 1;
-        }
         let partial = state != RunState::Completed;
         let message = (!self.text.is_empty()).then(|| self.answer(partial));
         self.run.usage = self.usage;
         let ending = Ending { run: self.run, state, failure, message, open_plan: self.open_plan, first_sequence, events };
-        match ending.store(&self.worker.records, &self.worker.log, &mut tx).await {
-            Ok(Some(_)) => {}
-            Ok(None) | Err(AppendError::Conflict | AppendError::LeaseLost | AppendError::Closed) => {
-                return Err(JobError::LeaseLost);
-            }
-            Err(AppendError::Storage(error)) => return Err(error.into()),
+        let (worker, lease) = (self.worker, self.lease);
+        let log = worker.log.clone();
+        match log.write(move |tx| worker.clone().end(tx, lease.clone(), ending.clone()).boxed()).await {
+            Err(StorageError::Stale) => return Err(JobError::LeaseLost),
+            ended => ended?,
         }
-        tx.commit().await?;
         tracing::debug!(?state, "the run has ended");
         Ok(())
     }

@@ -75,6 +75,11 @@ async fn find_in<R: FromQueryResult>(
     Ok(R::find_by_statement(statement(tx.store().backend(), sql, values)).one(tx.conn()).await?)
 }
 
+/// Puts a statement off until the transaction is committed; it must touch one row.
+fn later(tx: &Tx, sql: &str, values: impl IntoIterator<Item = Value>) {
+    tx.later(statement(tx.store().backend(), sql, values));
+}
+
 fn to_json<T: serde::Serialize>(value: &Option<T>) -> Option<String> {
     // Plain data of ours: it always has a JSON form.
     value.as_ref().and_then(|v| serde_json::to_string(v).ok())

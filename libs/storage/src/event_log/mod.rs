@@ -1,10 +1,12 @@
 //! Append-only logs: what a streaming call replays and follows. Sequences are dense from 1; an event is seen only once
 //! it is committed, and every follower sees all of them in order, whenever it came.
 //!
-//! `mod.rs` appends and reads, `writer.rs` commits for many streams at once, `follow.rs` follows, `codec.rs` is the format.
+//! `mod.rs` appends and reads, `writer.rs` commits for many streams at once and `share.rs` what else belongs to them,
+//! `follow.rs` follows, `codec.rs` is the format.
 
 mod codec;
 mod follow;
+mod share;
 mod writer;
 
 #[cfg(test)]
@@ -15,8 +17,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -24,7 +27,7 @@ use uuid::Uuid;
 use crate::{JobError, Lease, StorageError, Store, Tx};
 
 /// Batches that may wait for the writer; callers wait when there are more.
-const WAITING: usize = 4096;
+const MAX_WAITING: usize = 4096;
 /// Committed batches a follower may lag behind before it reads them from the database instead.
 const LAG: usize = 64;
 
@@ -62,11 +65,17 @@ pub struct EventLog {
 
 struct Inner {
     store: Store,
-    waiting: mpsc::Sender<Batch>,
-    received: Mutex<Option<mpsc::Receiver<Batch>>>,
+    waiting: mpsc::Sender<Waiting>,
+    received: Mutex<Option<mpsc::Receiver<Waiting>>>,
 }
 
 /// What waits for the group commit.
+enum Waiting {
+    Batch(Batch),
+    Share(Box<dyn share::Share>),
+}
+
+/// Events for one log.
 struct Batch {
     stream: Uuid,
     first: u64,
@@ -78,7 +87,7 @@ struct Batch {
 impl EventLog {
     /// The logs in `store`.
     pub fn new(store: Store) -> EventLog {
-        let (waiting, received) = mpsc::channel(WAITING);
+        let (waiting, received) = mpsc::channel(MAX_WAITING);
         EventLog { inner: Arc::new(Inner { store, waiting, received: Mutex::new(Some(received)) }) }
     }
 
@@ -87,22 +96,59 @@ impl EventLog {
         if events.is_empty() {
             return Ok(());
         }
-        let mut payload = Vec::new();
-        codec::encode(events, &mut payload);
-        // The select finds writers before us, the constraint those beside us (on PostgreSQL).
-        let last = first_sequence + events.len() as u64 - 1;
-        let sql = "INSERT INTO event_log (stream_id, first_sequence, last_sequence, payload) \
-                   SELECT $1, $2, $3, $4 WHERE COALESCE((SELECT last_sequence FROM event_log \
-                   WHERE stream_id = $1 ORDER BY first_sequence DESC LIMIT 1), 0) = $2 - 1 ON CONFLICT DO NOTHING";
-        let values = [stream.into(), (first_sequence as i64).into(), (last as i64).into(), payload.into()];
-        match tx.conn().execute_raw(tx.store().statement(sql, values)).await.map_err(StorageError::from) {
+        let insert = insert(tx.store(), stream, first_sequence, events);
+        match tx.conn().execute_raw(insert).await.map_err(StorageError::from) {
             Ok(done) if done.rows_affected() == 1 => {}
             Ok(_) => return Err(AppendError::Conflict),
             Err(error) => return Err(error.into()),
         }
-        let (store, events) = (self.inner.store.clone(), events.to_vec());
-        tx.after_commit(move || store.hub().publish(stream, first_sequence, events));
+        self.publish_after(tx, stream, first_sequence, events.to_vec());
         Ok(())
+    }
+
+    /// As [`EventLog::append`], but with the statements that were put off by [`Tx::later`]: what would be a conflict is
+    /// [`StorageError::Stale`] then.
+    pub fn append_later(&self, tx: &mut Tx, stream: Uuid, first_sequence: u64, events: Vec<Bytes>) {
+        if !events.is_empty() {
+            tx.later(insert(tx.store(), stream, first_sequence, &events));
+            self.publish_after(tx, stream, first_sequence, events);
+        }
+    }
+
+    fn publish_after(&self, tx: &mut Tx, stream: Uuid, first_sequence: u64, events: Vec<Bytes>) {
+        let store = self.inner.store.clone();
+        tx.after_commit(move || store.hub().publish(stream, first_sequence, events));
+    }
+
+    /// Does `work` in a write transaction and commits it: on SQLite, which writes one at a time, in the next transaction of
+    /// [`EventLog::run`], together with what others have; on PostgreSQL in its own. When the work of one fails, only that
+    /// is taken back; the work of the others is then done once more, which is why it may be called more than once. It must
+    /// not wait for anything but the database, nor for another transaction.
+    pub async fn write<T, E>(
+        &self,
+        mut work: impl for<'a> FnMut(&'a mut Tx) -> BoxFuture<'a, Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageError> + Send + 'static,
+    {
+        let store = &self.inner.store;
+        let shared = store.backend() == DbBackend::Sqlite && self.is_running();
+        // Closed when the writer is shut down; what comes after is written without it.
+        let place = if shared { self.inner.waiting.reserve().await.ok() } else { None };
+        let Some(place) = place else {
+            let mut tx = store.begin().await?;
+            let made = work(&mut tx).await?;
+            tx.commit().await?;
+            return Ok(made);
+        };
+        let (share, answered) = share::Asked::new(work);
+        place.send(Waiting::Share(Box::new(share)));
+        answered.await.unwrap_or_else(|_| Err(StorageError::Interrupted.into()))
+    }
+
+    fn is_running(&self) -> bool {
+        self.inner.received.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_none()
     }
 
     /// Appends together with what other streams have, in the next transaction of [`EventLog::run`]; resolves once it is
@@ -125,12 +171,12 @@ impl EventLog {
             }
             let (done, answer) = oneshot::channel();
             let batch = Batch { stream, first: first_sequence, events, lease, done };
-            waiting.send(batch).await.map_err(|_| AppendError::Closed)?;
+            waiting.send(Waiting::Batch(batch)).await.map_err(|_| AppendError::Closed)?;
             answer.await.unwrap_or(Err(AppendError::Closed))
         }
     }
 
-    /// Commits what [`EventLog::append_soon`] is given, until `shutdown`; what was taken by then is still committed. To be
+    /// Commits what [`EventLog::append_soon`] and [`EventLog::write`] are given, until `shutdown`; what was taken by then is still committed. To be
     /// shut down after those that append.
     pub async fn run(&self, shutdown: CancellationToken) {
         let received = self.inner.received.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
@@ -195,6 +241,18 @@ impl EventLog {
         tx.conn().execute_raw(delete).await?;
         Ok(())
     }
+}
+
+/// Appends where the log ends just before `first`. The select finds writers before us, the constraint those beside us (on
+/// PostgreSQL).
+fn insert(store: &Store, stream: Uuid, first: u64, events: &[Bytes]) -> Statement {
+    let sql = "INSERT INTO event_log (stream_id, first_sequence, last_sequence, payload) \
+               SELECT $1, $2, $3, $4 WHERE COALESCE((SELECT last_sequence FROM event_log \
+               WHERE stream_id = $1 ORDER BY first_sequence DESC LIMIT 1), 0) = $2 - 1 ON CONFLICT DO NOTHING";
+    let mut payload = Vec::new();
+    codec::encode(events, &mut payload);
+    let last = first + events.len() as u64 - 1;
+    store.statement(sql, [stream.into(), (first as i64).into(), (last as i64).into(), payload.into()])
 }
 
 /// The next stored batches that contain events after `after`, in order.

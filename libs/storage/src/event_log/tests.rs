@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::future::join_all;
+use futures::{FutureExt, StreamExt};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{AppendError, EventLog};
 use crate::testing::{TestStore, within};
-use crate::{NewJob, Queue, QueueSettings};
+use crate::{NewJob, Queue, QueueSettings, StorageError};
 
 fn events(numbers: impl IntoIterator<Item = u64>) -> Vec<Bytes> {
     numbers.into_iter().map(|number| Bytes::from(number.to_string())).collect()
@@ -149,7 +149,7 @@ async fn many_streams_share_transactions() {
             tokio::spawn(join_all(batches))
         })
         .collect();
-    while log.inner.waiting.capacity() > super::WAITING - 2500 {
+    while log.inner.waiting.capacity() > super::MAX_WAITING - 2500 {
         tokio::task::yield_now().await;
     }
     let (shutdown, writer) = run(&log);
@@ -175,7 +175,7 @@ async fn conflicts_in_a_group_concern_their_writer_only() {
     let batches = [(one, 1), (one, 1), (other, 5), (one, 2), (other, 1), (one, 2)];
     let waiting = batches.map(|(stream, first)| log.append_soon(stream, first, events([first]), None));
     let appending = tokio::spawn(join_all(waiting));
-    while log.inner.waiting.capacity() > super::WAITING - 6 {
+    while log.inner.waiting.capacity() > super::MAX_WAITING - 6 {
         tokio::task::yield_now().await;
     }
     let (shutdown, writer) = run(&log);
@@ -185,6 +185,55 @@ async fn conflicts_in_a_group_concern_their_writer_only() {
     assert_eq!([fits[0] ^ fits[1], fits[3] ^ fits[5], fits[4], fits[2]], [true, true, true, false]);
     shutdown.cancel();
     within(writer).await.expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_of_many_is_committed_together_and_a_failure_takes_back_its_own_only() {
+    let test = TestStore::new().await;
+    let log = EventLog::new(test.store.clone());
+    let streams: Vec<Uuid> = (0..40).map(|_| Uuid::now_v7()).collect();
+    let (shutdown, writer) = run(&log);
+    let writing = streams.iter().enumerate().map(|(number, stream)| {
+        let (log, stream) = (log.clone(), *stream);
+        let again = log.clone();
+        tokio::spawn(async move {
+            log.write(move |tx| {
+                again.append_later(tx, stream, 1, events([1]));
+                // One says no, one panics, one finds no room for its event.
+                let answer = match number {
+                    7 => Err(AppendError::Conflict),
+                    8 => panic!("on purpose"),
+                    _ => Ok(number),
+                };
+                if number == 9 {
+                    again.append_later(tx, stream, 3, events([3]));
+                }
+                std::future::ready(answer).boxed()
+            })
+            .await
+        })
+    });
+    for (number, written) in join_all(writing).await.into_iter().enumerate() {
+        match (number, written.expect("no panic")) {
+            (7, Err(AppendError::Conflict)) => {}
+            (8, Err(AppendError::Storage(StorageError::Interrupted))) => {}
+            (9, Err(AppendError::Storage(StorageError::Stale))) => {}
+            (_, made) => assert_eq!(made.expect("written"), number),
+        }
+    }
+    for (number, stream) in streams.iter().enumerate() {
+        let expected = (!(7..=9).contains(&number)).then_some((1, 1));
+        assert_eq!(log.bounds(*stream).await.expect("read"), expected, "{number}");
+    }
+    shutdown.cancel();
+    within(writer).await.expect("no panic");
+    let (late, again) = (Uuid::now_v7(), log.clone());
+    let written = log.write(move |tx| {
+        again.append_later(tx, late, 1, events([1]));
+        std::future::ready(Ok::<_, StorageError>(())).boxed()
+    });
+    written.await.expect("without the writer too");
+    assert_eq!(log.bounds(late).await.expect("read"), Some((1, 1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +248,7 @@ async fn a_lost_lease_appends_nothing() {
         async move {
             let handler = move |lease: crate::Lease| {
                 let sender = sender.clone();
-                futures::FutureExt::boxed(async move {
+                FutureExt::boxed(async move {
                     sender.send(lease.clone()).await.expect("received");
                     lease.lost.cancelled().await;
                     Err(crate::JobError::LeaseLost)

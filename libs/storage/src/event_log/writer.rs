@@ -1,17 +1,18 @@
 //! The group commit: whatever has queued up while the last transaction was written goes into the next one.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 
 use sea_orm::{ConnectionTrait, Value};
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{AppendError, Batch, codec};
+use super::{AppendError, Batch, Waiting, codec, share};
 use crate::jobs::held;
 use crate::{StorageError, Store, Tx};
 
-/// Batches in one transaction.
+/// Batches in one transaction, or shares.
 const GROUP: usize = 2048;
 /// Rows in one statement: four parameters each, well under every engine's limit.
 const ROWS: usize = 512;
@@ -31,7 +32,7 @@ struct Outcome {
     refused: Vec<(Batch, AppendError)>,
 }
 
-pub(super) async fn run(store: &Store, mut received: Receiver<Batch>, shutdown: CancellationToken) {
+pub(super) async fn run(store: &Store, mut received: Receiver<Waiting>, shutdown: CancellationToken) {
     let mut group = Vec::new();
     loop {
         let taken = tokio::select! {
@@ -46,7 +47,19 @@ pub(super) async fn run(store: &Store, mut received: Receiver<Batch>, shutdown: 
         if taken == 0 {
             return;
         }
-        write(store, std::mem::take(&mut group)).await;
+        let (mut batches, mut shares) = (Vec::new(), Vec::new());
+        for waiting in group.drain(..) {
+            match waiting {
+                Waiting::Batch(batch) => batches.push(batch),
+                Waiting::Share(share) => shares.push(share),
+            }
+        }
+        if !batches.is_empty() {
+            write(store, batches).await;
+        }
+        if !shares.is_empty() {
+            share::write(store, shares).await;
+        }
     }
 }
 
@@ -146,9 +159,15 @@ fn take_runs(group: &mut Vec<Batch>) -> Vec<Run> {
 async fn insert(tx: &Tx, runs: &[Run]) -> Result<HashSet<Uuid>, StorageError> {
     let mut sql = "WITH batch (stream_id, first_sequence, last_sequence, payload) AS (VALUES ".to_owned();
     let mut values: Vec<Value> = Vec::with_capacity(runs.len() * 4);
-    for (at, run) in runs.iter().enumerate() {
+    // Few different texts, so that each is prepared once: the rows up to the next power of two fit no log.
+    for at in 0..runs.len().next_power_of_two() {
         let (comma, p) = (if at == 0 { "" } else { ", " }, at * 4);
-        sql += &format!("{comma}(${}, ${}, ${}, ${})", p + 1, p + 2, p + 3, p + 4);
+        // Writing to a string cannot fail.
+        let _ = write!(sql, "{comma}(${}, ${}, ${}, ${})", p + 1, p + 2, p + 3, p + 4);
+        let Some(run) = runs.get(at) else {
+            values.extend([Uuid::nil().into(), (-1_i64).into(), (-1_i64).into(), Vec::<u8>::new().into()]);
+            continue;
+        };
         let mut payload = Vec::new();
         for batch in &run.batches {
             codec::encode(&batch.events, &mut payload);

@@ -166,9 +166,21 @@ impl Lease {
         if !deleted {
             return Err(self.lost(None));
         }
+        self.completed_after(tx);
+        Ok(())
+    }
+
+    /// As [`Lease::complete`], with the statements that were put off by [`Tx::later`]: a lost lease is
+    /// [`StorageError::Stale`] then.
+    pub fn complete_later(&self, tx: &Tx) {
+        self.progress.completing.store(true, Ordering::Release);
+        tx.later(table::deletion(tx.store(), self.id, self.token));
+        self.completed_after(tx);
+    }
+
+    fn completed_after(&self, tx: &Tx) {
         let progress = self.progress.clone();
         tx.add_hook(Box::new(move || progress.completed.store(true, Ordering::Release)));
-        Ok(())
     }
 
     fn lost(&self, source: Option<StorageError>) -> LeaseLost {
@@ -238,11 +250,29 @@ impl Queue {
             return self.enqueue(tx, job).await.map(drop);
         };
         let enqueued = table::insert(tx, &job, Some(self.inner.settings.lease)).await?;
-        if !enqueued.created {
-            return Ok(());
+        if enqueued.created {
+            self.start_after(tx, enqueued.id, job, slot);
         }
+        Ok(())
+    }
+
+    /// As [`Queue::enqueue_and_start`] for a job whose key is not in the queue, with the statements that were put off by
+    /// [`Tx::later`].
+    pub fn start_later(&self, tx: &mut Tx, job: NewJob) {
+        let inner = self.inner.clone();
+        let running = inner.running.load(Ordering::Acquire);
+        let slot = inner.slots.clone().try_acquire_owned().ok().filter(|_| running);
+        let (id, lease) = (Uuid::now_v7(), slot.as_ref().map(|_| inner.settings.lease));
+        tx.later(table::insert_new(tx.store(), id, &job, lease));
+        match slot {
+            Some(slot) => self.start_after(tx, id, job, slot),
+            None => tx.after_commit(move || inner.wake.notify_one()),
+        }
+    }
+
+    fn start_after(&self, tx: &mut Tx, id: Uuid, job: NewJob, slot: OwnedSemaphorePermit) {
         let lease = self.inner.lease_of(table::Claimed {
-            id: enqueued.id,
+            id,
             key: job.key,
             project_id: job.project_id,
             payload: job.payload,
@@ -254,7 +284,6 @@ impl Queue {
         let hand_over = self.inner.hand_over.clone();
         // There is room: a slot is kept for every job handed over. After the end of `run` the lease runs out by itself.
         tx.after_commit(move || drop(hand_over.try_send(Started { lease, slot })));
-        Ok(())
     }
 
     /// Takes a job out of the queue in the caller's transaction, unless a worker has it. False when one does: then nothing

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value};
 use uuid::Uuid;
 
 use super::{Enqueued, NewJob};
@@ -44,8 +44,23 @@ pub(super) async fn insert(tx: &Tx, job: &NewJob, lease: Option<Duration>) -> Re
                create_time = CASE WHEN job.state = 2 THEN excluded.create_time ELSE job.create_time END, \
                state = CASE WHEN job.state = 2 THEN excluded.state ELSE job.state END \
                RETURNING id";
-    let (id, now, started) = (Uuid::now_v7(), now_micros(), lease.is_some());
-    let values = [
+    let id = Uuid::now_v7();
+    let row = tx.conn().query_one_raw(tx.store().statement(sql, values(tx.store(), id, job, lease))).await?;
+    let row = row.ok_or_else(|| StorageError::Corrupt("an inserted job was not returned".to_owned()))?;
+    let found: Uuid = row.try_get_by_index(0)?;
+    Ok(Enqueued { id: found, created: found == id })
+}
+
+/// As [`insert`] for a key that the table does not have.
+pub(super) fn insert_new(store: &Store, id: Uuid, job: &NewJob, lease: Option<Duration>) -> Statement {
+    let sql = "INSERT INTO job (id, kind, job_key, project_id, payload, traceparent, state, attempt, released, token, \
+               due_time, lease_owner, create_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10, $11, $12)";
+    store.statement(sql, values(store, id, job, lease))
+}
+
+fn values(store: &Store, id: Uuid, job: &NewJob, lease: Option<Duration>) -> [Value; 12] {
+    let (now, started) = (now_micros(), lease.is_some());
+    [
         id.into(),
         job.kind.into(),
         job.key.as_str().into(),
@@ -56,13 +71,9 @@ pub(super) async fn insert(tx: &Tx, job: &NewJob, lease: Option<Duration>) -> Re
         i32::from(started).into(),
         i64::from(started).into(),
         lease.map_or(now, |lease| now + micros(lease)).into(),
-        started.then(|| tx.store().owner()).into(),
+        started.then(|| store.owner()).into(),
         now.into(),
-    ];
-    let row = tx.conn().query_one_raw(tx.store().statement(sql, values)).await?;
-    let row = row.ok_or_else(|| StorageError::Corrupt("an inserted job was not returned".to_owned()))?;
-    let found: Uuid = row.try_get_by_index(0)?;
-    Ok(Enqueued { id: found, created: found == id })
+    ]
 }
 
 /// Takes up to `limit` jobs that are due: queued ones whose time has come and leased ones whose lease ran out.
@@ -107,21 +118,30 @@ pub(super) async fn is_open(store: &Store, id: Uuid, token: i64) -> Result<bool,
 
 /// Of the given leases, those that are valid, held so until the transaction ends.
 pub(crate) async fn held(tx: &Tx, leases: &[(Uuid, i64)]) -> Result<Vec<(Uuid, i64)>, StorageError> {
+    if leases.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Few different texts, so that each is prepared once: the places up to the next power of two repeat a lease.
+    let places = leases.len().next_power_of_two();
     let sql = format!(
         "SELECT id, token FROM job WHERE state = {LEASED} AND id IN ({}) ORDER BY id{}",
-        placeholders(1, leases.len()),
+        placeholders(1, places),
         tx.store().for_update()
     );
-    let values = leases.iter().map(|(id, _)| Value::from(*id));
+    let values = leases.iter().chain(std::iter::repeat(&leases[0])).take(places).map(|(id, _)| Value::from(*id));
     let rows = tx.conn().query_all_raw(tx.store().statement(sql, values)).await?;
     rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
 }
 
 /// Deletes the job if the token is still the current one.
 pub(super) async fn delete(tx: &Tx, id: Uuid, token: i64) -> Result<bool, StorageError> {
+    Ok(tx.conn().execute_raw(deletion(tx.store(), id, token)).await?.rows_affected() > 0)
+}
+
+/// Deletes the job if the token is still the current one.
+pub(super) fn deletion(store: &Store, id: Uuid, token: i64) -> Statement {
     let sql = format!("DELETE FROM job WHERE id = $1 AND token = $2 AND state = {LEASED}");
-    let done = tx.conn().execute_raw(tx.store().statement(sql, [id.into(), token.into()])).await?;
-    Ok(done.rows_affected() > 0)
+    store.statement(sql, [id.into(), token.into()])
 }
 
 /// Deletes the job of that key unless it is leased; whether nobody has it now.

@@ -1,7 +1,7 @@
 //! The end of a run, the same whoever writes it: its worker, or a cancel that finds no worker.
 
 use slipway_rpc::now_micros;
-use slipway_storage::{AppendError, EventLog, Tx};
+use slipway_storage::{EventLog, Tx};
 use uuid::Uuid;
 
 use super::journal::{self, Timed};
@@ -10,6 +10,7 @@ use crate::model::{Failure, Message, Run, RunState};
 use crate::store::{Records, Settled};
 
 /// All that changes when a run ends.
+#[derive(Clone)]
 pub(crate) struct Ending {
     /// The run as it was.
     pub(crate) run: Run,
@@ -26,24 +27,24 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// Writes it; returns the run as it ended, or `None` when it had ended before: then the transaction must be dropped.
-    pub(crate) async fn store(self, records: &Records, log: &EventLog, tx: &mut Tx) -> Result<Option<Run>, AppendError> {
+    /// Has it written with the commit and returns the run as it ends. The commit fails with `StorageError::Stale` when the
+    /// run had ended before; `None` when that is known already: then the transaction must be dropped.
+    pub(crate) fn store(self, records: &Records, log: &EventLog, tx: &mut Tx) -> Option<Run> {
         let Self { mut run, state, failure, message, open_plan, first_sequence, mut events } = self;
         let now = now_micros();
         run.last_sequence = first_sequence + events.len() as u64;
         run.answer_message_id = message.as_ref().map(|m| m.id);
-        if !run.end(state, failure, now) || !records.end_run(tx, &run).await? {
-            return Ok(None);
+        if !run.end(state, failure, now) {
+            return None;
         }
+        records.end_run(tx, &run);
         let settled = Settled { run_id: run.id, answered: message.is_some(), open_plan, now };
-        if !records.settle_conversation(tx, run.project, run.conversation_id, settled).await? {
-            return Ok(None);
-        }
+        records.settle_conversation(tx, run.project, run.conversation_id, settled);
         if let Some(message) = &message {
-            records.create_message(tx, run.project, message).await?;
+            records.create_message(tx, run.project, message);
         }
         events.push((now, convert::ended(run.clone(), message)));
-        log.append(tx, run.id, first_sequence, &journal::encode(run.id, first_sequence, events)).await?;
-        Ok(Some(run))
+        log.append_later(tx, run.id, first_sequence, journal::encode(run.id, first_sequence, events));
+        Some(run)
     }
 }

@@ -1,13 +1,14 @@
 //! Messages that start runs, and what can be done with a run: get it, watch it, cancel it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use prost::Message as _;
 use slipway_proto::conversation as pb;
 use slipway_proto::conversation::run_event::Event;
 use slipway_rpc::{Ctx, ProjectId, now_micros};
-use slipway_storage::{NewJob, Tx};
+use slipway_storage::{NewJob, StorageError, Tx};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -22,40 +23,55 @@ const METHOD: &str = "SendMessage";
 /// How long a cancel waits for the worker; it answers with the run as it is after that.
 const CANCEL_WAIT: Duration = Duration::from_secs(5);
 
+/// What became of a message.
+enum Accepted {
+    Now(RunStream),
+    /// By the same request before: the run that it started.
+    Before(Uuid),
+}
+
 impl Conversations {
     /// Accepts a message and follows the run that answers it.
     pub(crate) async fn send_message(&self, ctx: &Ctx, new: NewMessage) -> Result<RunStream, Error> {
         let (service, ctx) = (self.clone(), ctx.clone());
         // A task of its own: a client that leaves now must not stop it between the commit and what the commit starts. Should
         // nobody wait for the stream any more, it is dropped, as if the client had left just after.
-        let accepted = self.calls.spawn(async move { service.accept(&ctx, new).await }.in_current_span());
-        accepted.await.map_err(|_| Error::Stopping)?
+        let accepted = async move {
+            let (new, log) = (Arc::new(new), service.log.clone());
+            let (cancel_on_disconnect, conversation_id, project) = (new.cancel_on_disconnect, new.conversation_id, ctx.project);
+            let writing = service.clone();
+            let accepted = log.write(move |tx| writing.clone().accept(tx, ctx.clone(), new.clone()).boxed()).await?;
+            match accepted {
+                Accepted::Now(stream) if cancel_on_disconnect => Ok(stream.cancelled_when_dropped()),
+                Accepted::Now(stream) => Ok(stream),
+                Accepted::Before(run_id) => {
+                    // A run is deleted with its conversation only.
+                    let run = service.records.find_run(project, run_id).await?;
+                    let run = run.ok_or(Error::ConversationNotFound(conversation_id))?;
+                    Ok(RunStream::new(service, run.project, run.id, 0))
+                }
+            }
+        };
+        self.calls.spawn(accepted.in_current_span()).await.map_err(|_| Error::Stopping)?
     }
 
-    async fn accept(&self, ctx: &Ctx, new: NewMessage) -> Result<RunStream, Error> {
-        let mut tx = self.records.begin().await?;
-        if let Some(first) = claim(&tx, ctx.project, METHOD, new.request.as_ref()).await? {
-            drop(tx);
-            // A run is deleted with its conversation only.
-            let run = self.records.find_run(ctx.project, first).await?;
-            let run = run.ok_or(Error::ConversationNotFound(new.conversation_id))?;
-            return Ok(RunStream::new(self.clone(), run.project, run.id, 0));
+    async fn accept(self, tx: &mut Tx, ctx: Ctx, new: Arc<NewMessage>) -> Result<Accepted, Error> {
+        if let Some(first) = claim(tx, ctx.project, METHOD, new.request.as_ref()).await? {
+            return Ok(Accepted::Before(first));
         }
         let (run_id, now) = (Uuid::now_v7(), now_micros());
         let title = title_from(&new.text);
-        let taken = self.records.take_conversation(&tx, ctx.project, new.conversation_id, run_id, &title, now).await?;
-        let Some(conversation) = taken else { return Err(self.why_not_taken(&tx, ctx.project, new.conversation_id).await?) };
+        let taken = self.records.take_conversation(tx, ctx.project, new.conversation_id, run_id, &title, now).await?;
+        let Some(conversation) = taken else { return Err(self.why_not_taken(tx, ctx.project, new.conversation_id).await?) };
         let (mut run, message) = begin(&conversation, &new, run_id, now);
-        self.records.create_message(&tx, ctx.project, &message).await?;
+        self.records.create_message(tx, ctx.project, &message);
         let events = first_events(&run, message);
         run.last_sequence = events.len() as u64;
-        self.records.create_run(&tx, &run).await?;
-        self.log.append(&mut tx, run_id, 1, &encode(run_id, 1, events)).await?;
-        record(&tx, ctx.project, METHOD, new.request.as_ref(), run_id).await?;
-        self.enqueue(&mut tx, ctx, run, &conversation).await?;
-        let stream = RunStream::of_new_run(self.clone(), ctx.project, run_id);
-        tx.commit().await?;
-        Ok(if new.cancel_on_disconnect { stream.cancelled_when_dropped() } else { stream })
+        self.records.create_run(tx, &run);
+        self.log.append_later(tx, run_id, 1, encode(run_id, 1, events));
+        record(tx, ctx.project, METHOD, new.request.as_ref(), run_id).await?;
+        self.enqueue(tx, &ctx, run, &conversation);
+        Ok(Accepted::Now(RunStream::of_new_run(self, ctx.project, run_id)))
     }
 
     async fn why_not_taken(&self, tx: &Tx, project: ProjectId, id: Uuid) -> Result<Error, Error> {
@@ -66,7 +82,7 @@ impl Conversations {
         })
     }
 
-    async fn enqueue(&self, tx: &mut Tx, ctx: &Ctx, run: Run, conversation: &Conversation) -> Result<(), Error> {
+    fn enqueue(&self, tx: &mut Tx, ctx: &Ctx, run: Run, conversation: &Conversation) {
         let key = run.id.to_string();
         let assignment = Assignment {
             run,
@@ -77,7 +93,7 @@ impl Conversations {
         // Plain data of ours: it always has a JSON form.
         let payload = serde_json::to_vec(&assignment).unwrap_or_default();
         let job = NewJob { kind: JOB_KIND, key, project_id: ctx.project.0, payload, traceparent: ctx.traceparent() };
-        Ok(self.queue.enqueue_and_start(tx, job).await?)
+        self.queue.start_later(tx, job);
     }
 
     /// A run as it is now.
@@ -160,9 +176,11 @@ impl Conversations {
             first_sequence: last_sequence + 1,
             events: Vec::new(),
         };
-        let ended = ending.store(&self.records, &self.log, &mut tx).await?.ok_or(Error::RunNotFound(id))?;
-        tx.commit().await?;
-        Ok(ended)
+        let ended = ending.store(&self.records, &self.log, &mut tx).ok_or(Error::RunNotFound(id))?;
+        match tx.commit().await {
+            Err(StorageError::Stale) => Err(Error::RunNotFound(id)),
+            committed => Ok(committed.map(|()| ended)?),
+        }
     }
 }
 

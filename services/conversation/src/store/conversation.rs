@@ -5,7 +5,7 @@ use slipway_storage::sea_orm::{self, FromQueryResult};
 use slipway_storage::{StorageError, Tx};
 use uuid::Uuid;
 
-use super::{Records, execute, find_in, to_i64, to_u64};
+use super::{Records, execute, find_in, later, to_i64, to_u64};
 use crate::model::{Conversation, Position};
 
 #[derive(FromQueryResult)]
@@ -154,14 +154,8 @@ impl Records {
         Ok(find_in::<Row>(tx, sql, values).await?.map(Into::into))
     }
 
-    /// Gives the conversation back at the end of its run. False when the run no longer has it.
-    pub(crate) async fn settle_conversation(
-        &self,
-        tx: &Tx,
-        project: ProjectId,
-        id: Uuid,
-        settled: Settled,
-    ) -> Result<bool, StorageError> {
+    /// Gives the conversation back at the end of its run with the commit, which fails when the run no longer has it.
+    pub(crate) fn settle_conversation(&self, tx: &Tx, project: ProjectId, id: Uuid, settled: Settled) {
         let Settled { run_id, answered, open_plan, now } = settled;
         let sql = "UPDATE conversation SET active_run_id = NULL, message_count = message_count + $4, update_time = $5, \
                    plan_id = CASE WHEN $6 THEN $7 ELSE plan_id END WHERE id = $2 AND project_id = $1 AND active_run_id = $3";
@@ -174,7 +168,7 @@ impl Records {
             open_plan.is_some().into(),
             open_plan.flatten().into(),
         ];
-        Ok(execute(tx, sql, values).await? == 1)
+        later(tx, sql, values);
     }
 
     /// Removes a conversation with its messages and runs.

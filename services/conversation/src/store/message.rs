@@ -5,7 +5,7 @@ use slipway_storage::sea_orm::{self, FromQueryResult};
 use slipway_storage::{StorageError, Tx};
 use uuid::Uuid;
 
-use super::{Records, execute, from_json, to_i64, to_json, to_u64};
+use super::{Records, from_json, later, to_i64, to_json, to_u64};
 use crate::model::{Author, Message};
 
 const USER: i32 = 1;
@@ -52,8 +52,8 @@ impl TryFrom<Row> for Message {
 }
 
 impl Records {
-    /// Adds a message.
-    pub(crate) async fn create_message(&self, tx: &Tx, project: ProjectId, m: &Message) -> Result<(), StorageError> {
+    /// Adds a message with the commit.
+    pub(crate) fn create_message(&self, tx: &Tx, project: ProjectId, m: &Message) {
         let sql = "INSERT INTO message (conversation_id, number, project_id, id, author, text, run_id, partial, citations, \
                    plan_id, usage, create_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
         let author = match m.author {
@@ -75,7 +75,7 @@ impl Records {
             to_json(&m.usage).into(),
             m.create_time.into(),
         ];
-        execute(tx, sql, values).await.map(drop)
+        later(tx, sql, values);
     }
 
     /// The messages after number `after`, the oldest first.

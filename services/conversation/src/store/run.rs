@@ -5,7 +5,7 @@ use slipway_storage::sea_orm::{self, FromQueryResult};
 use slipway_storage::{StorageError, Tx};
 use uuid::Uuid;
 
-use super::{Records, execute, find_in, from_json, to_i64, to_json, to_u64};
+use super::{Records, execute, find_in, from_json, later, to_i64, to_json, to_u64};
 use crate::model::{Run, RunState};
 
 const RUNNING: i32 = 1;
@@ -90,8 +90,8 @@ fn column_of(state: RunState) -> i32 {
 }
 
 impl Records {
-    /// Adds a run.
-    pub(crate) async fn create_run(&self, tx: &Tx, run: &Run) -> Result<(), StorageError> {
+    /// Adds a run with the commit.
+    pub(crate) fn create_run(&self, tx: &Tx, run: &Run) {
         let sql = "INSERT INTO run (id, project_id, conversation_id, user_message_id, user_message_number, state, intent, attempt, \
                    model, cancel_requested, last_sequence, create_time, update_time) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
@@ -110,7 +110,7 @@ impl Records {
             run.create_time.into(),
             run.update_time.into(),
         ];
-        execute(tx, sql, values).await.map(drop)
+        later(tx, sql, values);
     }
 
     /// One run.
@@ -136,8 +136,8 @@ impl Records {
         Ok(execute(tx, sql, values).await? == 1)
     }
 
-    /// Stores how a run ended. False when it had ended before.
-    pub(crate) async fn end_run(&self, tx: &Tx, run: &Run) -> Result<bool, StorageError> {
+    /// Stores how a run ended with the commit, which fails when it had ended before.
+    pub(crate) fn end_run(&self, tx: &Tx, run: &Run) {
         let sql = "UPDATE run SET state = $3, answer_message_id = $4, plan_id = $5, usage = $6, failure = $7, last_sequence = $8, \
                    update_time = $9 WHERE id = $2 AND project_id = $1 AND state = $10";
         let values = [
@@ -152,7 +152,7 @@ impl Records {
             run.update_time.into(),
             RUNNING.into(),
         ];
-        Ok(execute(tx, sql, values).await? == 1)
+        later(tx, sql, values);
     }
 
     /// Marks a going run to be cancelled, and returns it. `None` when there is none that is going.
