@@ -30,6 +30,8 @@ const MAX_WHOLE_ANSWER: usize = 32 << 20;
 const MAX_RETRY_WAIT: Duration = Duration::from_secs(10);
 // How long the end of a body may lag behind the end of the answer before its connection is given up.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
+// How many deltas may go on their way together.
+const GATHERED: usize = 64;
 
 type Body = BoxStream<'static, reqwest::Result<Bytes>>;
 type Opening = BoxFuture<'static, Result<Response, ProviderError>>;
@@ -43,8 +45,21 @@ pub(super) struct Call {
     state: State,
     reader: Reader,
     queue: VecDeque<Delta>,
+    gathering: Gathering,
     started: bool,
     spoken: bool,
+}
+
+// Deltas that came in one go leave in one go: a packet each would cost more than all the rest. The connection hands its
+// bytes over in small pieces, with a turn of its own in between; as long as each turn brings more, it gets another one.
+#[derive(Clone, Copy, PartialEq)]
+enum Gathering {
+    // What is queued may go.
+    Done,
+    // Something came since the connection's last turn.
+    More,
+    // The connection has its turn.
+    Waiting,
 }
 
 enum State {
@@ -84,6 +99,7 @@ impl Call {
             state,
             reader: Reader::default(),
             queue: VecDeque::new(),
+            gathering: Gathering::Done,
             started: false,
             spoken: false,
         }
@@ -188,7 +204,9 @@ impl Stream for Call {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            if let Some(delta) = this.queue.pop_front() {
+            if this.gathering == Gathering::Done
+                && let Some(delta) = this.queue.pop_front()
+            {
                 this.spoken = true;
                 return Poll::Ready(Some(Ok(delta)));
             }
@@ -214,11 +232,26 @@ impl Stream for Call {
                     this.state = State::Opening(open(this.at.clone(), this.request.clone()).boxed());
                 }
                 State::Reading(mut reading) => match this.poll_reading(&mut reading, cx) {
-                    Poll::Ready(Some(next)) => this.state = next,
-                    Poll::Ready(None) => this.state = State::Reading(reading),
+                    Poll::Ready(Some(next)) => {
+                        this.state = next;
+                        this.gathering = Gathering::Done;
+                    }
+                    Poll::Ready(None) => {
+                        this.state = State::Reading(reading);
+                        let more = !this.queue.is_empty() && this.queue.len() < GATHERED;
+                        this.gathering = if more { Gathering::More } else { Gathering::Done };
+                    }
                     Poll::Pending => {
                         this.state = State::Reading(reading);
-                        return Poll::Pending;
+                        match this.gathering {
+                            Gathering::Done => return Poll::Pending,
+                            Gathering::Waiting => this.gathering = Gathering::Done,
+                            Gathering::More => {
+                                this.gathering = Gathering::Waiting;
+                                cx.waker().wake_by_ref();
+                                return Poll::Pending;
+                            }
+                        }
                     }
                 },
                 State::Draining(mut body, mut timer) => match body.poll_next_unpin(cx) {
