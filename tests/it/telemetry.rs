@@ -66,8 +66,12 @@ async fn logs_carry_conversation_and_run() {
     let client = suite.client().unwrap();
     let conversation = story::conversation(&client, "").await;
     let run = story::say(&client, &conversation.id, "hello there").await[0].run_id.clone();
-    let log = suite.log();
-    assert!(lines(&log, &run).iter().any(|l| l.to_string().contains(&conversation.id)), "no line has both ids:\n{log}");
+    // The end is seen a moment before it is logged.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !lines(&suite.log(), &run).iter().any(|l| l.to_string().contains(&conversation.id)) {
+        assert!(Instant::now() < deadline, "no line has both ids:\n{}", suite.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]
