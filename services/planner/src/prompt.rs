@@ -224,7 +224,7 @@ mod tests {
     fn a_revision_shows_what_was_before() {
         let revision = RevisionBrief { summary: "s".into(), steps: vec![step()], instructions: "four".into() };
         let text = draft(&Brief { request: "three".into(), revision: Some(revision) }, &[]);
-        assert!(text.contains("<previous_plan>{\"steps\":[{"), "{text}");
+        assert!(text.contains("<previous_plan>{") && text.contains("\"steps\":[{"), "{text}");
         assert!(text.ends_with("</previous_plan>\n<instructions>four</instructions>\n"), "{text}");
     }
 

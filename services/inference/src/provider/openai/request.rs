@@ -159,7 +159,8 @@ mod tests {
     #[test]
     fn no_tools_no_tool_choice() {
         let body: Value = serde_json::from_slice(&encode(&Request::default(), false).unwrap()).unwrap();
-        let keys: Vec<_> = body.as_object().unwrap().keys().collect();
+        let mut keys: Vec<_> = body.as_object().unwrap().keys().collect();
+        keys.sort();
         assert_eq!(keys, ["messages", "model", "stream", "stream_options"]);
     }
 }
