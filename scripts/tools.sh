@@ -2,7 +2,7 @@
 # Gets the outside tools that the demo and the tests use, into the user's cache. What is there is left alone; what cannot
 # be had is said aloud and is no failure: whoever needs it says SKIPPED.
 #
-#   scripts/tools.sh all | weights | helm | grpcurl | buf | python | nats ...
+#   scripts/tools.sh all | weights | helm | grpcurl | buf | python | nats | postgres | s3 ...
 set -uo pipefail
 
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/slipway"
@@ -18,6 +18,7 @@ GRPCURL_VERSION=v1.9.3
 BUF_VERSION=1.75.0
 GRPCIO_VERSION=1.76.0
 NATS_VERSION=2.15.1
+VERSITYGW_VERSION=v1.8.0
 
 have() { command -v "$1" >/dev/null 2>&1; }
 say() { printf '  %-8s %s\n' "$1" "$2"; }
@@ -89,6 +90,17 @@ get_helm() {
 
 get_grpcurl() { go_tool grpcurl "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL_VERSION"; }
 
+get_s3() { go_tool versitygw "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW_VERSION"; }
+
+get_postgres() {
+  local bin; bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -1)
+  if have initdb || [ -x "$bin/initdb" ]; then say postgres "${bin:-$(dirname "$(command -v initdb)")}"; return; fi
+  local apt="apt-get"; [ "$(id -u)" = 0 ] || apt="sudo -n apt-get"
+  have apt-get && { $apt update -qq && $apt install -y -qq postgresql; } >"$TOOLS/postgres.log" 2>&1
+  bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -1)
+  if [ -x "$bin/initdb" ]; then say postgres "$bin"; else missing postgres "it cannot be installed; see $TOOLS/postgres.log"; fi
+}
+
 get_buf() {
   if have buf; then say buf "$(command -v buf)"; return; fi
   have npm || { missing buf "neither buf nor npm is on the PATH"; return; }
@@ -139,8 +151,8 @@ mkdir -p "$BIN" "$CACHE"
 [ $# -gt 0 ] || set -- all
 for tool in "$@"; do
   case "$tool" in
-    all) echo "tools for the tests, in $TOOLS:"; for each in weights helm grpcurl buf python nats; do "get_$each"; done ;;
-    weights | helm | grpcurl | buf | python | nats) "get_$tool" ;;
+    all) echo "tools for the tests, in $TOOLS:"; for each in weights helm grpcurl buf python nats postgres s3; do "get_$each"; done ;;
+    weights | helm | grpcurl | buf | python | nats | postgres | s3) "get_$tool" ;;
     *) echo "tools.sh: there is no tool called $tool" >&2; exit 2 ;;
   esac
 done

@@ -2,7 +2,10 @@
 //! run as the real binary.
 
 pub mod nats;
+pub mod postgres;
+pub mod process;
 pub mod provider;
+pub mod s3;
 pub mod suite;
 pub mod tools;
 
