@@ -196,8 +196,9 @@ impl Tx {
         &self.transaction
     }
 
-    /// Puts a statement off until the commit, for want of an answer to wait for: on SQLite all that were put off run in
-    /// one round trip. Each must touch exactly one row; if one does not, the commit fails with [`StorageError::Stale`].
+    /// Puts a statement off until the commit, for want of an answer to wait for: all that were put off run in one round
+    /// trip. Each must touch exactly one row that none of the others touches, and return nothing; if one touches no row,
+    /// the commit fails with [`StorageError::Stale`].
     pub fn later(&self, statement: Statement) {
         self.later.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(statement);
     }
@@ -206,11 +207,7 @@ impl Tx {
     pub async fn flush(&self) -> Result<(), StorageError> {
         let statements = std::mem::take(&mut *self.later.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
         let expected = statements.len() as u64;
-        let mut touched = 0;
-        for statement in batch::round_trips(self.store.backend(), statements) {
-            touched += self.transaction.execute_raw(statement).await?.rows_affected();
-        }
-        if touched == expected { Ok(()) } else { Err(StorageError::Stale) }
+        if batch::execute(&self.transaction, statements).await? == expected { Ok(()) } else { Err(StorageError::Stale) }
     }
 
     /// Has `hook` called once the transaction is committed, in order; never when it is rolled back. For waking others:
@@ -329,19 +326,20 @@ mod tests {
         let insert = |at: i64| test.store.statement(sql, [Uuid::nil().into(), at.into(), vec![b'$', b'1'].into()]);
         let delete = |at: i64| test.store.statement("DELETE FROM event_log WHERE first_sequence = $1", [at.into()]);
         let tx = test.store.begin().await.expect("begun");
-        for at in 1..=12 {
+        for at in 1..=40 {
             tx.later(insert(at));
         }
+        tx.flush().await.expect("written");
         tx.later(delete(7));
         tx.commit().await.expect("committed");
-        assert_eq!(test.count("SELECT count(*) FROM event_log").await, 11);
-        assert_eq!(test.count("SELECT sum(last_sequence) FROM event_log").await, 78 - 7);
+        assert_eq!(test.count("SELECT count(*) FROM event_log").await, 39);
+        assert_eq!(test.count("SELECT CAST(sum(last_sequence) AS bigint) FROM event_log").await, 820 - 7);
 
         let tx = test.store.begin().await.expect("begun");
         tx.later(delete(8));
         tx.later(delete(7));
         assert!(matches!(tx.commit().await, Err(StorageError::Stale)), "the second one finds nothing");
-        assert_eq!(test.count("SELECT count(*) FROM event_log").await, 11);
+        assert_eq!(test.count("SELECT count(*) FROM event_log").await, 39);
     }
 
     #[tokio::test]

@@ -65,7 +65,9 @@ impl Postgres {
             run(Command::new("chown").arg("nobody").arg(dir)).await?;
         }
         let mut initdb = unprivileged(&self.programs.join("initdb"));
-        initdb.args(["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--username", USER, "--pgdata"]).arg(dir.join("data"));
+        initdb
+            .args(["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--username", USER, "--pgdata"])
+            .arg(dir.join("data"));
         run(&mut initdb).await
     }
 

@@ -29,7 +29,8 @@ impl Guarded {
                 sh.env(name, value);
             }
         }
-        let mut guard = sh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("sh does not start")?;
+        let mut guard =
+            sh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("sh does not start")?;
         let (alive, output) = (guard.stdin.take(), guard.stdout.take());
         let (Some(alive), Some(output)) = (alive, output) else { bail!("the guard has no pipes") };
         let mut line = String::new();

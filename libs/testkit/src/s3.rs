@@ -98,7 +98,14 @@ impl S3 {
         std::fs::create_dir_all(&objects)?;
         std::fs::create_dir_all(&sidecar)?;
         let mut command = Command::new(program);
-        command.args(["--access", "slipway-test", "--secret", "slipway-test-secret", "--port", &format!("127.0.0.1:{}", self.port)]);
+        command.args([
+            "--access",
+            "slipway-test",
+            "--secret",
+            "slipway-test-secret",
+            "--port",
+            &format!("127.0.0.1:{}", self.port),
+        ]);
         // Metadata beside the objects: not every file system has extended attributes.
         command.args(["--quiet", "posix", "--sidecar"]).arg(&sidecar).arg(&objects).stdin(Stdio::null());
         self.server = Some(Guarded::spawn(command).await?);

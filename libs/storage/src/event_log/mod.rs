@@ -14,9 +14,11 @@ mod tests;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement};
@@ -138,7 +140,8 @@ impl EventLog {
         let place = if shared { self.inner.waiting.reserve().await.ok() } else { None };
         let Some(place) = place else {
             let mut tx = store.begin().await?;
-            let made = work(&mut tx).await?;
+            let made = AssertUnwindSafe(async { work(&mut tx).await }).catch_unwind().await;
+            let made = made.unwrap_or_else(|_| Err(StorageError::Interrupted.into()))?;
             tx.commit().await?;
             return Ok(made);
         };
