@@ -1,27 +1,48 @@
 //! The index engine: points with a dense and a sparse vector, found by either or both. [`VectorIndex`] is what an engine must
-//! do; [`Index`] opens one off the start-up path and keeps its blocking calls off the async threads.
+//! do; [`Index`] is the engine of this process, opened off the start-up path.
 //!
 //! What an index holds is derived: it can be built anew from the file store and the vector ledger at any time.
 
 mod edge;
 mod sparse;
 
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+#[cfg(test)]
+mod conformance;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use slipway_rpc::ProjectId;
 use tokio::sync::{Semaphore, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-pub(crate) use edge::EdgeIndex;
+pub(crate) use edge::{DirLock, EdgeIndex};
 
 use crate::error::Error;
 
+/// Raised whenever chunking, words or the payload change: an index of another format is not read, but built anew.
+const FORMAT: u32 = 2;
+/// The vectors of a point.
+const DENSE: &str = "dense";
+const WORDS: &str = "words";
+/// The constant of reciprocal rank fusion: two middling ranks outweigh one good one.
+const RRF_K: u32 = 10;
 const SEARCHES_AT_ONCE: usize = 8;
-const CLOSING: Duration = Duration::from_secs(5);
+
+/// The fields of a point's payload.
+mod field {
+    pub(super) const PROJECT: &str = "project_id";
+    pub(super) const WORKSPACE: &str = "workspace_id";
+    /// The build that wrote the point.
+    pub(super) const BUILD: &str = "build";
+    pub(super) const PATH: &str = "path";
+    pub(super) const BLOB: &str = "blob";
+    pub(super) const START_LINE: &str = "start_line";
+    pub(super) const END_LINE: &str = "end_line";
+    pub(super) const TITLE: &str = "title";
+    pub(super) const TEXT: &str = "text";
+}
 
 /// Whose points: every call of an engine is confined to one tenant's workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +99,13 @@ pub(crate) struct Query {
     pub(crate) limit: usize,
 }
 
+impl Query {
+    /// How deep each of two rankings goes before they are fused.
+    fn depth(&self) -> usize {
+        (self.limit * 4).max(50)
+    }
+}
+
 /// A point that was found.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Found {
@@ -91,26 +119,42 @@ pub(crate) struct Found {
     pub(crate) lexical_rank: u32,
 }
 
-/// An engine. Calls block.
+/// The best first. Engines leave ties as they come; an answer is the same each time.
+fn sort(mut found: Vec<Found>) -> Vec<Found> {
+    found.sort_by(|a, b| {
+        let (one, other) = (&a.point, &b.point);
+        b.score.total_cmp(&a.score).then_with(|| (&one.path, one.start_line).cmp(&(&other.path, other.start_line)))
+    });
+    found
+}
+
+/// An engine. Builds of a workspace are numbered; each point carries the number of the build that wrote it last, so that a
+/// build which was overtaken, and does not know it yet, can undo nothing of a later one.
+#[async_trait]
 pub(crate) trait VectorIndex: Send + Sync {
-    /// Adds points, or replaces those with the same ids.
-    fn upsert(&self, tenant: Tenant, points: Vec<Point>) -> Result<(), IndexError>;
+    /// What the records call it: points that one engine has are not looked for in another.
+    fn name(&self) -> &str;
+    /// Adds points. Those that are there already are replaced if an earlier build wrote them, and else stay.
+    async fn upsert(&self, tenant: Tenant, build: u64, points: Vec<Point>) -> Result<(), IndexError>;
     /// Adds dense vectors to points; ids that are not there (any more) are passed over.
-    fn set_vectors(&self, tenant: Tenant, vectors: Vec<(Uuid, Vec<f32>)>) -> Result<(), IndexError>;
-    /// Removes points.
-    fn remove(&self, tenant: Tenant, ids: Vec<Uuid>) -> Result<(), IndexError>;
+    async fn set_vectors(&self, tenant: Tenant, vectors: Vec<(Uuid, Vec<f32>)>) -> Result<(), IndexError>;
+    /// Removes points, except what a later build wrote.
+    async fn remove(&self, tenant: Tenant, build: u64, ids: Vec<Uuid>) -> Result<(), IndexError>;
     /// Removes everything of the tenant's workspace.
-    fn clear(&self, tenant: Tenant) -> Result<(), IndexError>;
+    async fn clear(&self, tenant: Tenant) -> Result<(), IndexError>;
     /// The ids of all points, or of those without a dense vector.
-    fn ids(&self, tenant: Tenant, without_vector: bool) -> Result<Vec<Uuid>, IndexError>;
+    async fn ids(&self, tenant: Tenant, without_vector: bool) -> Result<Vec<Uuid>, IndexError>;
     /// Some points by their ids.
-    fn points(&self, tenant: Tenant, ids: &[Uuid]) -> Result<Vec<Point>, IndexError>;
+    async fn points(&self, tenant: Tenant, ids: Vec<Uuid>) -> Result<Vec<Point>, IndexError>;
     /// The best points for a query. No query reaches another tenant's points.
-    fn search(&self, tenant: Tenant, query: &Query) -> Result<Vec<Found>, IndexError>;
-    /// Makes what was written durable.
-    fn flush(&self) -> Result<(), IndexError>;
-    /// Rearranges what is large or full of holes, if that is worth while. May take long; nobody waits for it.
-    fn optimize(&self) -> Result<bool, IndexError>;
+    async fn search(&self, tenant: Tenant, query: Query) -> Result<Vec<Found>, IndexError>;
+    /// Makes what was written durable, where writing alone does not.
+    async fn flush(&self) -> Result<(), IndexError>;
+    /// Rearranges what is large or full of holes, if that is worth while and the engine does not see to it. May take long;
+    /// nobody waits for it.
+    async fn optimize(&self) -> Result<bool, IndexError>;
+    /// Lets go of what only one process may hold, once the calls under way have ended.
+    async fn close(&self);
 }
 
 /// Why an engine failed.
@@ -136,113 +180,65 @@ pub(crate) enum IndexError {
     Engine(String),
 }
 
-/// The right to use an index directory; held for the life of the process.
-#[derive(Debug)]
-pub(crate) struct DirLock(#[allow(dead_code, reason = "held, never read")] File);
-
-impl DirLock {
-    /// Makes the directory when it is missing and locks it.
-    pub(crate) fn take(dir: &Path) -> Result<Self, IndexError> {
-        let failed = |source| IndexError::File { path: dir.to_owned(), source };
-        std::fs::create_dir_all(dir).map_err(failed)?;
-        let file = File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
-            Err(TryLockError::WouldBlock) => Err(IndexError::Locked(dir.to_owned())),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
-        }
-    }
-}
-
 /// The engine of this process; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Index {
     state: watch::Sender<State>,
-    gone: CancellationToken,
     searches: Arc<Semaphore>,
 }
 
 /// Whether there is an engine.
 #[derive(Clone)]
-pub(crate) enum State {
+enum State {
     /// It is being opened.
     Opening,
     /// It is there.
-    Open(Arc<Held>),
+    Open(Arc<dyn VectorIndex>),
     /// It was let go.
     Closed,
-}
-
-/// An engine with the lock on its directory. They go in this order: engine, lock, and then the word that both are gone.
-pub(crate) struct Held {
-    engine: Box<dyn VectorIndex>,
-    _lock: DirLock,
-    _gone: DropGuard,
 }
 
 impl Index {
     /// An index whose engine is still to come; calls wait for [`Index::set`].
     pub(crate) fn opening() -> Self {
-        Self {
-            state: watch::channel(State::Opening).0,
-            gone: CancellationToken::new(),
-            searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)),
-        }
+        Self { state: watch::channel(State::Opening).0, searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)) }
     }
 
     /// Gives it its engine.
-    pub(crate) fn set(&self, engine: Box<dyn VectorIndex>, lock: DirLock) {
-        self.state.send_replace(State::Open(Arc::new(Held { engine, _lock: lock, _gone: self.gone.clone().drop_guard() })));
+    pub(crate) fn set(&self, engine: Arc<dyn VectorIndex>) {
+        self.state.send_replace(State::Open(engine));
     }
 
-    /// Lets go of the engine, and waits a while until calls that are under way have ended and the directory is free.
+    /// Lets go of the engine.
     pub(crate) async fn close(&self) {
-        let before = self.state.send_replace(State::Closed);
-        if matches!(before, State::Open(_)) {
-            drop(before);
-            // What takes longer is optimizing; it loses nothing when the process ends.
-            let _ = tokio::time::timeout(CLOSING, self.gone.cancelled()).await;
+        if let State::Open(engine) = self.state.send_replace(State::Closed) {
+            engine.close().await;
         }
     }
 
-    /// Waits until the engine is open, or closed.
-    pub(crate) async fn opened(&self) -> State {
+    /// The engine, once it is open.
+    pub(crate) async fn engine(&self) -> Result<Arc<dyn VectorIndex>, IndexError> {
         let mut state = self.state.subscribe();
         // The sender is ours: it cannot be closed.
-        state.wait_for(|s| !matches!(s, State::Opening)).await.map_or(State::Closed, |s| s.clone())
+        let settled = state.wait_for(|s| !matches!(s, State::Opening)).await.map_or(State::Closed, |s| s.clone());
+        match settled {
+            State::Open(engine) => Ok(engine),
+            State::Opening | State::Closed => Err(IndexError::Closed),
+        }
     }
 
-    /// Runs a search on a blocking thread.
+    /// Searches, a few at a time.
     pub(crate) async fn search(&self, tenant: Tenant, query: Query) -> Result<Vec<Found>, Error> {
+        let engine = self.engine().await?;
         // Never closed.
         let _permit = self.searches.acquire().await.ok();
-        self.run(move |engine| engine.search(tenant, &query)).await
-    }
-
-    /// Runs `work` with the engine on a blocking thread, once there is an engine.
-    pub(crate) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&dyn VectorIndex) -> Result<T, IndexError> + Send + 'static,
-    ) -> Result<T, Error> {
-        let State::Open(held) = self.opened().await else { return Err(IndexError::Closed.into()) };
-        let done = tokio::task::spawn_blocking(move || work(held.engine.as_ref())).await;
-        Ok(done.map_err(|panic| IndexError::Engine(panic.to_string()))??)
+        Ok(engine.search(tenant, query).await?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_directory_is_used_by_one_at_a_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let held = DirLock::take(dir.path()).unwrap();
-        let refused = DirLock::take(dir.path()).unwrap_err();
-        assert!(matches!(refused, IndexError::Locked(_)) && refused.to_string().contains("in use by another process"));
-        drop(held);
-        DirLock::take(dir.path()).unwrap();
-    }
 
     #[test]
     fn ids_depend_on_everything_that_a_chunk_is_of() {

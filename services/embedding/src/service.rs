@@ -85,7 +85,7 @@ impl Service {
     /// The index of a workspace.
     pub(crate) async fn get_index(&self, ctx: &Ctx, workspace: Uuid) -> Result<WorkspaceIndex, Error> {
         // Until the engine is open nobody knows whether it still holds what the record says.
-        self.index.opened().await;
+        self.index.engine().await?;
         self.records.find_index(ctx.project, workspace).await?.ok_or(Error::IndexNotFound)
     }
 
@@ -126,7 +126,7 @@ impl Service {
         // A build that is under way finds its record gone and stops; what it has written goes with the rest.
         let lock = self.lock_of(tenant.workspace);
         let _building = lock.lock().await;
-        self.index.run(move |engine| engine.clear(tenant).and_then(|()| engine.flush())).await?;
+        self.clear(tenant).await?;
         self.written.store(true, Ordering::Relaxed);
         self.notify(tenant.workspace);
         Ok(())
@@ -134,7 +134,7 @@ impl Service {
 
     /// Opens the engine. One that had to be begun anew is filled again by builds of every workspace.
     pub(crate) async fn open_index(&self, dir: PathBuf, lock: DirLock) -> Result<(), Error> {
-        let opened = tokio::task::spawn_blocking(move || EdgeIndex::open(&dir)).await;
+        let opened = tokio::task::spawn_blocking(move || EdgeIndex::open(&dir, lock)).await;
         let (engine, begun_anew) =
             opened.map_err(|panic| Error::Index(crate::index::IndexError::Engine(panic.to_string())))??;
         if begun_anew {
@@ -145,8 +145,21 @@ impl Service {
             tx.commit().await?;
             engine.confirm()?;
         }
-        self.index.set(Box::new(engine), lock);
+        self.index.set(Arc::new(engine));
         Ok(())
+    }
+
+    /// Removes a workspace from the engine.
+    async fn clear(&self, tenant: Tenant) -> Result<(), Error> {
+        let engine = self.index.engine().await?;
+        engine.clear(tenant).await?;
+        Ok(engine.flush().await?)
+    }
+
+    async fn tidy(&self) -> Result<(), Error> {
+        let engine = self.index.engine().await?;
+        engine.optimize().await?;
+        Ok(engine.flush().await?)
     }
 
     /// Lets go of the engine.
@@ -196,7 +209,7 @@ impl Service {
             // It may take minutes: a stop does not wait for it.
             let tidied = tokio::select! {
                 () = shutdown.cancelled() => return,
-                tidied = self.index.run(|engine| engine.optimize().and_then(|_| engine.flush())) => tidied,
+                tidied = self.tidy() => tidied,
             };
             if let Err(error) = tidied {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the search index cannot be tidied");

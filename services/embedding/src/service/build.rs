@@ -91,16 +91,17 @@ impl Service {
         let index = self.still_wanted(tenant, job, lease).await?;
         let ctx = Ctx::background(index.project, index.user, &lease.traceparent);
         let listed = self.files.list(&ctx, job.workspace, index.wanted_revision).await.map_err(Error::from)?;
-        let present: HashSet<Uuid> = self.index.run(move |engine| engine.ids(tenant, false)).await?.into_iter().collect();
+        let engine = self.index.engine().await.map_err(Error::from)?;
+        let present: HashSet<Uuid> = engine.ids(tenant, false).await.map_err(Error::from)?.into_iter().collect();
         let known = self.records.list_files(tenant).await?;
         let mut difference = compare(tenant, listed, &known, &present, job.anew);
 
         let new = self.write_new(tenant, job, &index, std::mem::take(&mut difference.new), &ctx, lease).await?;
-        self.index.run(|engine| engine.flush()).await?;
+        engine.flush().await.map_err(Error::from)?;
         self.still_wanted(tenant, job, lease).await?;
 
         let live: HashSet<Uuid> = difference.kept.iter().chain(&new).flat_map(|file| ids_of(tenant, file)).collect();
-        let without = self.index.run(move |engine| engine.ids(tenant, true)).await?;
+        let without = engine.ids(tenant, true).await.map_err(Error::from)?;
         let missing = without.iter().filter(|id| live.contains(id)).count() as u64;
         let built = Built {
             build: job.build,
@@ -113,6 +114,7 @@ impl Service {
         self.move_to(tenant, built, &new, &difference.removed, lease).await?;
         tracing::info!(
             workspace_id = %job.workspace,
+            engine = engine.name(),
             revision = index.wanted_number,
             new_files = new.len(),
             chunks = built.chunks,
@@ -122,7 +124,7 @@ impl Service {
         );
         let stale: Vec<Uuid> = present.difference(&live).copied().collect();
         if !stale.is_empty()
-            && let Err(error) = self.index.run(move |engine| engine.remove(tenant, stale)).await
+            && let Err(error) = engine.remove(tenant, job.build, stale).await
         {
             // Searches pass them over; the next build removes them.
             tracing::warn!(error = &error as &dyn std::error::Error, "old chunks stay in the index for now");
@@ -148,11 +150,11 @@ impl Service {
             written.push(file);
             waiting.extend(points);
             if waiting.len() >= POINTS_AT_ONCE {
-                self.write(tenant, std::mem::take(&mut waiting)).await?;
+                self.write(tenant, job.build, std::mem::take(&mut waiting)).await?;
                 self.still_wanted(tenant, job, lease).await?;
             }
         }
-        self.write(tenant, waiting).await?;
+        self.write(tenant, job.build, waiting).await?;
         Ok(written)
     }
 
@@ -187,13 +189,13 @@ impl Service {
     }
 
     /// Writes points, with the vectors that are known.
-    async fn write(&self, tenant: Tenant, mut points: Vec<Point>) -> Result<(), Error> {
+    async fn write(&self, tenant: Tenant, build: u64, mut points: Vec<Point>) -> Result<(), Error> {
         let hashes: Vec<_> = points.iter().map(text_hash).collect();
         let known = self.records.find_vectors(tenant, MODEL, &hashes).await?;
         for (point, hash) in points.iter_mut().zip(&hashes) {
             point.vector = known.get(hash).cloned();
         }
-        self.index.run(move |engine| engine.upsert(tenant, points)).await
+        Ok(self.index.engine().await?.upsert(tenant, build, points).await?)
     }
 
     /// In one transaction: the record moves, the files change, the job ends, the vectors are asked for.
@@ -242,16 +244,14 @@ impl Service {
         lease.complete(&tx).await?;
         tx.commit().await?;
         if self.records.find_index(tenant.project, tenant.workspace).await?.is_none() {
-            let cleared = self.index.run(move |engine| engine.clear(tenant)).await;
-            cleared.map_err(|e| JobError::Retry(Box::new(e)))?;
+            self.clear(tenant).await.map_err(|e| JobError::Retry(Box::new(e)))?;
         }
         Ok(())
     }
 
     /// The workspace is gone and its event has not come yet.
     async fn forget(&self, tenant: Tenant, lease: &Lease) -> Result<(), JobError> {
-        let cleared = self.index.run(move |engine| engine.clear(tenant).and_then(|()| engine.flush())).await;
-        cleared.map_err(|e| JobError::Retry(Box::new(e)))?;
+        self.clear(tenant).await.map_err(|e| JobError::Retry(Box::new(e)))?;
         let tx = self.records.begin().await?;
         self.records.delete_workspace(&tx, tenant).await?;
         lease.complete(&tx).await?;

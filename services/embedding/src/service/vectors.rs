@@ -63,7 +63,8 @@ impl Service {
         lease: &Lease,
         embedder: &Arc<dyn Embedder>,
     ) -> Result<Option<u64>, Error> {
-        let mut waiting = self.index.run(move |engine| engine.ids(tenant, true)).await?;
+        let engine = self.index.engine().await?;
+        let mut waiting = engine.ids(tenant, true).await?;
         waiting.sort_unstable();
         let Some(manifest) = self.current_manifest(tenant, job).await? else { return Ok(None) };
         for ids in waiting.chunks(BATCH) {
@@ -73,9 +74,8 @@ impl Service {
             self.fill_batch(tenant, job, ids.to_vec(), &manifest, embedder).await?;
             self.notify(job.workspace);
         }
-        self.index.run(|engine| engine.flush()).await?;
-        let without = self.index.run(move |engine| engine.ids(tenant, true)).await?;
-        let without = self.index.run(move |engine| engine.points(tenant, &without)).await?;
+        engine.flush().await?;
+        let without = engine.points(tenant, engine.ids(tenant, true).await?).await?;
         Ok(Some(without.iter().filter(|point| is_live(&manifest, point)).count() as u64))
     }
 
@@ -87,7 +87,8 @@ impl Service {
         manifest: &Manifest,
         embedder: &Arc<dyn Embedder>,
     ) -> Result<(), Error> {
-        let points = self.index.run(move |engine| engine.points(tenant, &ids)).await?;
+        let engine = self.index.engine().await?;
+        let points = engine.points(tenant, ids).await?;
         let points: Vec<_> = points.into_iter().filter(|point| is_live(manifest, point)).collect();
         let hashes: Vec<_> = points.iter().map(text_hash).collect();
         let mut known = self.records.find_vectors(tenant, MODEL, &hashes).await?;
@@ -107,7 +108,7 @@ impl Service {
         let vectors: Vec<_> =
             points.iter().zip(&hashes).filter_map(|(point, hash)| Some((point.id, known.get(hash)?.clone()))).collect();
         let filled = vectors.len() as u64;
-        self.index.run(move |engine| engine.set_vectors(tenant, vectors)).await?;
+        engine.set_vectors(tenant, vectors).await?;
 
         // Counted only now: what is said to have its vector is found by it.
         let tx = self.records.begin().await?;

@@ -5,7 +5,7 @@
 
 use super::*;
 use crate::embedder::MiniLm;
-use crate::index::{EdgeIndex, Point, Query, Tenant, VectorIndex as _};
+use crate::index::{DirLock, EdgeIndex, Point, Query, Tenant, VectorIndex as _};
 use crate::model::chunk::{chunk, embedded_text};
 
 /// The time within which the given share of the runs was done.
@@ -35,7 +35,7 @@ fn text(n: usize) -> String {
     (0..30).map(|k| format!("{}{}: value{}\n", WORDS[(n + k * 7) % 16], (n * 31 + k) % 97, (n * 17 + k) % 1013)).collect()
 }
 
-fn measure(label: &str, index: &EdgeIndex, tenant: Tenant) {
+async fn measure(label: &str, index: &EdgeIndex, tenant: Tenant) {
     for (mode, dense, lexical) in [("hybrid", true, true), ("words", false, true), ("dense", true, false)] {
         let mut times = Vec::new();
         for n in 0..200 {
@@ -46,7 +46,7 @@ fn measure(label: &str, index: &EdgeIndex, tenant: Tenant) {
                 ..Query::default()
             };
             let start = Instant::now();
-            let found = index.search(tenant, &query).unwrap();
+            let found = index.search(tenant, query).await.unwrap();
             times.push(start.elapsed());
             assert_eq!(found.len(), 10);
         }
@@ -55,12 +55,12 @@ fn measure(label: &str, index: &EdgeIndex, tenant: Tenant) {
     }
 }
 
-#[test]
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
-fn bench_search_at_10_000_and_100_000_points() {
+async fn bench_search_at_10_000_and_100_000_points() {
     for (total, workspaces) in [(10_000, 1), (100_000, 20), (100_000, 1)] {
         let dir = tempfile::tempdir().unwrap();
-        let (index, _) = EdgeIndex::open(dir.path()).unwrap();
+        let (index, _) = EdgeIndex::open(dir.path(), DirLock::take(dir.path()).unwrap()).unwrap();
         let tenants: Vec<_> = (0..workspaces).map(|w| Tenant { project: project(1), workspace: Uuid::from_u128(w) }).collect();
         let start = Instant::now();
         for from in (0..total).step_by(1_000) {
@@ -75,31 +75,31 @@ fn bench_search_at_10_000_and_100_000_points() {
                 text: text(n),
                 vector: Some(noise(n)),
             });
-            index.upsert(tenant, points.collect()).unwrap();
+            index.upsert(tenant, 1, points.collect()).await.unwrap();
         }
         let written = start.elapsed();
         let start = Instant::now();
-        index.flush().unwrap();
+        index.flush().await.unwrap();
         println!(
             "{total} points, {workspaces} workspaces: written in {written:.1?} ({:.0}/s), flushed in {:.2?}",
             total as f64 / written.as_secs_f64(),
             start.elapsed()
         );
-        measure("as written", &index, tenants[0]);
+        measure("as written", &index, tenants[0]).await;
         if std::env::var_os("OPTIMIZE").is_some() {
             let start = Instant::now();
-            index.optimize().unwrap();
+            index.optimize().await.unwrap();
             println!("optimised in {:.1?}", start.elapsed());
-            measure("optimised", &index, tenants[0]);
+            measure("optimised", &index, tenants[0]).await;
         }
         let start = Instant::now();
-        assert_eq!(index.ids(tenants[0], false).unwrap().len(), total / tenants.len());
+        assert_eq!(index.ids(tenants[0], false).await.unwrap().len(), total / tenants.len());
         println!("ids of a workspace in {:.2?}", start.elapsed());
-        index.flush().unwrap();
+        index.flush().await.unwrap();
         index.confirm().unwrap();
         drop(index);
         let start = Instant::now();
-        assert!(!EdgeIndex::open(dir.path()).unwrap().1);
+        assert!(!EdgeIndex::open(dir.path(), DirLock::take(dir.path()).unwrap()).unwrap().1);
         println!("opened in {:.2?}\n", start.elapsed());
     }
 }
