@@ -39,7 +39,11 @@ fn is_test(path: &Path) -> bool {
     let name = shown(path);
     let file = path.file_stem().unwrap_or_default().to_string_lossy();
     let of_tests = ["tests", "testing", "conformance"].iter().any(|t| file == *t) || file.ends_with("_tests");
-    of_tests || name.contains("/tests/") || name.starts_with("tests/") || name.starts_with("libs/testkit/")
+    of_tests
+        || name.contains("/tests/")
+        || name.contains("/conformance/")
+        || name.starts_with("tests/")
+        || name.starts_with("libs/testkit/")
 }
 
 /// The code of a file without its unit tests and comments.

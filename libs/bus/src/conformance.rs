@@ -1,4 +1,6 @@
-//! What every transport promises, as tests that run on each of them.
+//! What every transport promises, as tests that run on each of them; `live.rs` does so for the volatile lane.
+
+mod live;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

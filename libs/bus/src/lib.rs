@@ -2,11 +2,13 @@
 //!
 //! Delivery is at least once and in order per entity. The durable part is the sender's outbox (in `slipway-storage`);
 //! a transport answers a `publish` only when the event is safe (NATS) or taken by every consumer (in process).
-//! Consumers are idempotent by event id.
+//! Consumers are idempotent by event id. Beside the events runs a volatile lane, [`Live`], on which replicas tell each
+//! other what was just committed.
 
 mod error;
 mod event;
 mod in_process;
+mod live;
 mod nats;
 pub mod trace;
 
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::{BoxError, BusError, HandlerError};
 pub use event::{Event, subject_matches};
+pub use live::{Listener, Live, Signal};
 
 /// What a consumer does with one event.
 #[async_trait]
@@ -44,38 +47,47 @@ pub trait Transport: Send + Sync {
 
 /// A handle on the transport that the settings chose; cheap to clone.
 #[derive(Clone)]
-pub struct Bus(Arc<dyn Transport>);
+pub struct Bus {
+    transport: Arc<dyn Transport>,
+    live: Live,
+}
 
 impl Bus {
-    /// Wraps a transport.
+    /// Wraps a transport of a process that is alone.
     pub fn new(transport: Arc<dyn Transport>) -> Bus {
-        Bus(transport)
+        Bus { transport, live: Live::alone() }
     }
 
     /// A bus within this process: `publish` calls the handlers.
     pub fn in_process() -> Bus {
-        Bus(Arc::new(in_process::InProcess::default()))
+        Bus::new(Arc::new(in_process::InProcess::default()))
     }
 
     /// A bus on a NATS server with JetStream, at `nats://host:port`. The server need not be up yet: until it is,
     /// `publish` fails and subscriptions wait.
     pub async fn nats(url: &str) -> Result<Bus, BusError> {
-        Ok(Bus(Arc::new(nats::Nats::connect(url).await?)))
+        let (nats, lane) = nats::connect(url).await?;
+        Ok(Bus { transport: Arc::new(nats), live: Live::on(lane) })
+    }
+
+    /// The volatile lane to the replicas of this process.
+    pub fn live(&self) -> &Live {
+        &self.live
     }
 
     /// See [`Transport::publish`].
     pub async fn publish(&self, event: &Event) -> Result<(), BusError> {
-        self.0.publish(event).await
+        self.transport.publish(event).await
     }
 
     /// See [`Transport::subscribe`].
     pub async fn subscribe(&self, consumer: &str, subject: &str, handler: Arc<dyn Handler>) -> Result<(), BusError> {
-        self.0.subscribe(consumer, subject, handler).await
+        self.transport.subscribe(consumer, subject, handler).await
     }
 
     /// See [`Transport::run`].
     pub async fn run(&self, shutdown: CancellationToken) {
-        self.0.run(shutdown).await;
+        self.transport.run(shutdown).await;
     }
 }
 

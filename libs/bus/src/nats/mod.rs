@@ -3,6 +3,11 @@
 //! A consumer has one message out at a time, so that a refused event holds back what follows it and order is kept
 //! through redelivery. Handlers are expected to be short (write a row, wake a worker); long ones are kept alive by
 //! progress acknowledgements.
+//!
+//! `connect.rs` connects, `live.rs` is the volatile lane.
+
+mod connect;
+pub(crate) mod live;
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
@@ -17,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use connect::{RECONNECT_FIRST, RECONNECT_LAST};
+use live::Lane;
+
 use crate::event::{check_consumer, check_subject};
 use crate::in_process::consumer_span;
 use crate::{BoxError, BusError, Event, Handler, Transport};
@@ -30,11 +38,8 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// After a consumer died, its event waits so long for the next one.
 const ACK_WAIT: Duration = Duration::from_secs(10);
 const PROGRESS_EVERY: Duration = Duration::from_secs(3);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const REDELIVER_FIRST: Duration = Duration::from_millis(200);
 const REDELIVER_LAST: Duration = Duration::from_secs(30);
-const RECONNECT_FIRST: Duration = Duration::from_millis(100);
-const RECONNECT_LAST: Duration = Duration::from_secs(5);
 
 const HEADER_ID: &str = "Nats-Msg-Id";
 const HEADER_ENTITY: &str = "Slipway-Entity-Id";
@@ -54,21 +59,15 @@ struct Subscription {
     handler: Arc<dyn Handler>,
 }
 
-impl Nats {
-    pub(crate) async fn connect(url: &str) -> Result<Nats, BusError> {
-        let client = async_nats::ConnectOptions::new()
-            .name("slipway")
-            .retry_on_initial_connect()
-            .connection_timeout(REQUEST_TIMEOUT)
-            .request_timeout(Some(REQUEST_TIMEOUT))
-            .reconnect_delay_callback(|attempts| delay(RECONNECT_FIRST, RECONNECT_LAST, attempts as u64))
-            .connect(url)
-            .await
-            .map_err(|error| BusError::Invalid(format!("the address of the bus is of no use: {error}")))?;
-        let jetstream = jetstream::new(client);
-        Ok(Nats { jetstream, stream: tokio::sync::Mutex::new(None), subscriptions: Mutex::new(Vec::new()) })
-    }
+/// Connects both: the events, and the lane beside them.
+pub(crate) async fn connect(url: &str) -> Result<(Nats, Lane), BusError> {
+    let client = connect::connect(connect::options(), url).await?;
+    let jetstream = jetstream::new(client);
+    let nats = Nats { jetstream, stream: tokio::sync::Mutex::new(None), subscriptions: Mutex::new(Vec::new()) };
+    Ok((nats, Lane::connect(connect::options(), url).await?))
+}
 
+impl Nats {
     /// Creates the stream when it is missing.
     async fn stream(&self) -> Result<stream::Stream, BusError> {
         let mut known = self.stream.lock().await;
