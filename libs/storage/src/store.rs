@@ -1,9 +1,10 @@
 //! The connection to one service's database, and its write transactions.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
@@ -11,6 +12,7 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 use serde::{Deserialize, Serialize};
+use slipway_bus::{Listener, Live};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -61,6 +63,7 @@ struct Inner {
     owner: Uuid,
     outbox: Notify,
     hub: Hub,
+    live: OnceLock<Live>,
 }
 
 impl Store {
@@ -80,8 +83,31 @@ impl Store {
             return Err(StorageError::Settings("the url starts neither with sqlite: nor with postgres:".to_owned()));
         };
         let (settings, schema) = (settings.clone(), schema.to_owned());
-        let (owner, outbox, hub) = (Uuid::now_v7(), Notify::new(), Hub::default());
-        Ok(Store { inner: Arc::new(Inner { settings, schema, backend, write, read, owner, outbox, hub }) })
+        let (owner, outbox, hub, live) = (Uuid::now_v7(), Notify::new(), Hub::default(), OnceLock::new());
+        Ok(Store { inner: Arc::new(Inner { settings, schema, backend, write, read, owner, outbox, hub, live }) })
+    }
+
+    /// Has the followers and workers of other replicas told what this process commits, and those of this process what
+    /// others do: without it they only look from time to time. Before anything runs, and once; on SQLite there are no
+    /// others.
+    pub fn join(&self, live: &Live) {
+        if self.inner.backend != DbBackend::Sqlite && self.inner.live.set(live.clone()).is_err() {
+            tracing::error!(schema = self.inner.schema, "the store has been joined to its replicas before");
+        }
+    }
+
+    /// Tells the replicas of this service something about what was committed: `topic` is theirs alone. It may get lost.
+    pub fn announce(&self, topic: &str, payload: impl Into<Bytes>) {
+        self.live().announce(&self.topic(topic), payload.into());
+    }
+
+    /// Listens to what the other replicas of this service announce.
+    pub fn listen(&self, topic: &str) -> Listener {
+        self.live().listen(&self.topic(topic))
+    }
+
+    fn topic(&self, topic: &str) -> String {
+        format!("{}.{topic}", self.inner.schema)
     }
 
     /// Applies every migration that is missing. Several replicas may do so at once.
@@ -149,6 +175,11 @@ impl Store {
 
     pub(crate) fn hub(&self) -> &Hub {
         &self.inner.hub
+    }
+
+    pub(crate) fn live(&self) -> &Live {
+        static ALONE: Live = Live::alone();
+        self.inner.live.get().unwrap_or(&ALONE)
     }
 
     /// One connection, so that a lock of the session holds for the whole migration.

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbBackend};
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
+use slipway_bus::{Bus, Listener, Signal};
+use slipway_testkit::nats::NatsServer;
+use slipway_testkit::postgres::Postgres;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -36,6 +39,16 @@ impl TestStore {
         let dir = tempfile::tempdir().expect("a directory");
         let file = || format!("sqlite://{}/new/store.db", dir.path().display());
         let url = std::env::var(POSTGRES).unwrap_or_else(|_| file());
+        TestStore::at(url, dir).await
+    }
+
+    /// On PostgreSQL in any case, or loudly nothing.
+    pub(crate) async fn postgres() -> Option<TestStore> {
+        let url = Postgres::shared().await?.database().await.expect("a database");
+        Some(TestStore::at(url, tempfile::tempdir().expect("a directory")).await)
+    }
+
+    async fn at(url: String, dir: TempDir) -> TestStore {
         let settings = StoreSettings { url, durability: Durability::Process };
         let schema = format!("test_{}", Uuid::now_v7().simple());
         let store = Store::open(&settings, &schema).await.expect("opened");
@@ -48,6 +61,16 @@ impl TestStore {
         Store::open(&self.settings, &self.schema).await.expect("opened")
     }
 
+    /// Another process on the same database that is joined to those on the same server, and hears them.
+    pub(crate) async fn replica(&self, nats: &NatsServer) -> Replica {
+        let bus = Bus::nats(&nats.url()).await.expect("an address");
+        let store = self.another().await;
+        store.join(bus.live());
+        let mut link = store.listen("link");
+        assert_eq!(within(link.next()).await, Signal::Look);
+        Replica { store, link, _bus: bus }
+    }
+
     pub(crate) fn is_sqlite(&self) -> bool {
         self.store.backend() == DbBackend::Sqlite
     }
@@ -56,6 +79,20 @@ impl TestStore {
     pub(crate) async fn count(&self, sql: &str) -> i64 {
         let row = self.store.read().query_one_raw(self.store.statement(sql, [])).await.expect("a query").expect("a row");
         row.try_get_by_index(0).expect("a number")
+    }
+}
+
+/// One of several processes.
+pub(crate) struct Replica {
+    pub(crate) store: Store,
+    link: Listener,
+    _bus: Bus,
+}
+
+impl Replica {
+    /// Waits until the way to the others is closed, or open again.
+    pub(crate) async fn link_changed(&mut self) {
+        assert_eq!(within(self.link.next()).await, Signal::Look);
     }
 }
 

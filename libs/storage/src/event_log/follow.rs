@@ -10,13 +10,26 @@ use sea_orm::DbBackend;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use uuid::Uuid;
 
-use super::{Committed, read_batches};
+use super::hub::News;
+use super::read_batches;
 use crate::{StorageError, Store};
 
-/// How long a quiet follower waits before it looks for what other replicas committed.
-const POLL: Duration = Duration::from_millis(250);
-/// On SQLite there are no others; this only guards against a commit whose announcement was cut off.
-const POLL_ALONE: Duration = Duration::from_secs(1);
+/// How long a quiet follower waits before it looks into the database by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Polls {
+    /// When other replicas cannot tell what they commit.
+    pub(super) untold: Duration,
+    /// When they do: an announcement may still get lost.
+    pub(super) told: Duration,
+    /// On SQLite there are no others; this only guards against a commit whose hooks were cut off.
+    pub(super) alone: Duration,
+}
+
+impl Default for Polls {
+    fn default() -> Self {
+        Polls { untold: Duration::from_millis(250), told: Duration::from_secs(2), alone: Duration::from_secs(1) }
+    }
+}
 
 /// `behind`: there may be something in the database already.
 pub(super) fn follow(
@@ -24,11 +37,11 @@ pub(super) fn follow(
     stream: Uuid,
     after: u64,
     behind: bool,
+    polls: Polls,
 ) -> BoxStream<'static, Result<(u64, Bytes), StorageError>> {
-    let poll = if store.backend() == DbBackend::Sqlite { POLL_ALONE } else { POLL };
     // First subscribed, then read: what is committed in between comes twice and is passed over once.
-    let live = Some(store.hub().subscribe(stream));
-    let follower = Follower { store, stream, live, last: after, ready: VecDeque::new(), behind, poll };
+    let live = Some(store.hub().subscribe(&store, stream, behind));
+    let follower = Follower { store, stream, live, last: after, ready: VecDeque::new(), behind, polls };
     stream::unfold(follower, |mut follower| async move {
         let next = follower.next().await;
         Some((next, follower))
@@ -40,14 +53,14 @@ struct Follower {
     store: Store,
     stream: Uuid,
     /// `Some` until dropped.
-    live: Option<Receiver<Committed>>,
+    live: Option<Receiver<News>>,
     /// The sequence of the event handed out last.
     last: u64,
     /// What follows `last` without a gap.
     ready: VecDeque<Bytes>,
     /// There may be something in the database.
     behind: bool,
-    poll: Duration,
+    polls: Polls,
 }
 
 impl Follower {
@@ -79,14 +92,23 @@ impl Follower {
     }
 
     async fn wait(&mut self) {
+        let poll = self.poll();
         let Some(live) = &mut self.live else {
             self.behind = true;
-            return tokio::time::sleep(self.poll).await;
+            return tokio::time::sleep(poll).await;
         };
-        match tokio::time::timeout(self.poll, live.recv()).await {
-            Ok(Ok(committed)) => self.behind = !self.take(committed.first, &committed.events),
-            Ok(Err(RecvError::Lagged(_))) | Err(_) => self.behind = true,
+        match tokio::time::timeout(poll, live.recv()).await {
+            Ok(Ok(News::Committed(committed))) => self.behind = !self.take(committed.first, &committed.events),
+            Ok(Ok(News::Look) | Err(RecvError::Lagged(_))) | Err(_) => self.behind = true,
             Ok(Err(RecvError::Closed)) => self.live = None,
+        }
+    }
+
+    fn poll(&self) -> Duration {
+        match self.store.backend() {
+            DbBackend::Sqlite => self.polls.alone,
+            _ if self.store.live().is_connected() => self.polls.told,
+            _ => self.polls.untold,
         }
     }
 

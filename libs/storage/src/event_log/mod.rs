@@ -2,17 +2,17 @@
 //! it is committed, and every follower sees all of them in order, whenever it came.
 //!
 //! `mod.rs` appends and reads, `writer.rs` commits for many streams at once and `share.rs` what else belongs to them,
-//! `follow.rs` follows, `codec.rs` is the format.
+//! `follow.rs` follows, `hub.rs` tells followers here and elsewhere, `codec.rs` is the format.
 
 mod codec;
 mod follow;
+mod hub;
 mod share;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
@@ -22,16 +22,18 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{JobError, Lease, StorageError, Store, Tx};
 
+use follow::Polls;
+
+pub(crate) use hub::Hub;
+
 /// Batches that may wait for the writer; callers wait when there are more.
 const MAX_WAITING: usize = 4096;
-/// Committed batches a follower may lag behind before it reads them from the database instead.
-const LAG: usize = 64;
 
 /// Why events were not appended.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -119,7 +121,7 @@ impl EventLog {
 
     fn publish_after(&self, tx: &mut Tx, stream: Uuid, first_sequence: u64, events: Vec<Bytes>) {
         let store = self.inner.store.clone();
-        tx.after_commit(move || store.hub().publish(stream, first_sequence, events));
+        tx.after_commit(move || hub::publish(&store, stream, first_sequence, events));
     }
 
     /// Does `work` in a write transaction and commits it: on SQLite, which writes one at a time, in the next transaction of
@@ -192,13 +194,13 @@ impl EventLog {
     /// The events after sequence `after`, each with its own: first the stored ones, then each as it is committed. Never a
     /// gap, never a repetition, no end. After an error the stream may be polled on.
     pub fn follow(&self, stream: Uuid, after: u64) -> BoxStream<'static, Result<(u64, Bytes), StorageError>> {
-        follow::follow(self.inner.store.clone(), stream, after, true)
+        follow::follow(self.inner.store.clone(), stream, after, true, Polls::default())
     }
 
     /// The events of a log that the caller is about to begin: as [`EventLog::follow`] from 0, without looking for what cannot
     /// be there yet. To be called before the transaction that appends the first event is committed.
     pub fn follow_new(&self, stream: Uuid) -> BoxStream<'static, Result<(u64, Bytes), StorageError>> {
-        follow::follow(self.inner.store.clone(), stream, 0, false)
+        follow::follow(self.inner.store.clone(), stream, 0, false, Polls::default())
     }
 
     /// At least one and about `limit` events after sequence `after`; none when there are none.
@@ -275,43 +277,4 @@ fn read_batch(row: &QueryResult, stream: Uuid) -> Result<(u64, Vec<Bytes>), Stor
     let events = codec::decode(&payload)
         .ok_or_else(|| StorageError::Corrupt(format!("the batch at {first} of event log {stream} is broken")))?;
     Ok((first as u64, events))
-}
-
-/// Tells this process's followers what was committed.
-#[derive(Default)]
-pub(crate) struct Hub {
-    streams: Mutex<HashMap<Uuid, broadcast::Sender<Committed>>>,
-}
-
-/// A committed batch.
-#[derive(Clone)]
-struct Committed {
-    first: u64,
-    events: Arc<[Bytes]>,
-}
-
-impl Hub {
-    /// To be called after the commit only.
-    fn publish(&self, stream: Uuid, first: u64, events: Vec<Bytes>) {
-        if let Some(followers) = self.lock().get(&stream) {
-            // Fails when the last follower is just leaving.
-            let _ = followers.send(Committed { first, events: events.into() });
-        }
-    }
-
-    fn subscribe(&self, stream: Uuid) -> broadcast::Receiver<Committed> {
-        self.lock().entry(stream).or_insert_with(|| broadcast::channel(LAG).0).subscribe()
-    }
-
-    /// Forgets a stream that nobody follows any more; to be called when a receiver was dropped.
-    fn leave(&self, stream: Uuid) {
-        let mut streams = self.lock();
-        if streams.get(&stream).is_some_and(|followers| followers.receiver_count() == 0) {
-            streams.remove(&stream);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, broadcast::Sender<Committed>>> {
-        self.streams.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
 }

@@ -1,4 +1,6 @@
-//! Logs under many writers and followers.
+//! Logs under many writers and followers; `replicas.rs` has them in several processes.
+
+mod replicas;
 
 use std::time::Duration;
 
@@ -99,7 +101,7 @@ async fn followers_see_everything_while_it_is_written() {
     }
     shutdown.cancel();
     within(writer).await.expect("no panic");
-    assert!(test.store.hub().lock().is_empty(), "nobody is remembered");
+    assert!(test.store.hub().is_empty(), "nobody is remembered");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{AppendError, Batch, Waiting, codec, share};
+use super::{AppendError, Batch, Waiting, codec, hub, share};
 use crate::jobs::held;
 use crate::{StorageError, Store, Tx};
 
@@ -69,7 +69,7 @@ async fn write(store: &Store, group: Vec<Batch>) {
     match append(store, &mut unwritten, &mut outcome).await {
         Ok(()) => {
             for batch in outcome.appended {
-                store.hub().publish(batch.stream, batch.first, batch.events);
+                hub::publish(store, batch.stream, batch.first, batch.events);
                 let _ = batch.done.send(Ok(()));
             }
         }

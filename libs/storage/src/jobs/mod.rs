@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use rand::Rng;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -62,10 +63,12 @@ pub struct QueueSettings {
     pub backoff_base: Duration,
     /// The longest pause.
     pub backoff_max: Duration,
+    /// How often to look without being woken, for jobs whose time has come and those whose announcement got lost.
+    pub poll: Duration,
 }
 
 impl QueueSettings {
-    /// The defaults: a lease of 15 s, 5 attempts, pauses from 500 ms to one minute.
+    /// The defaults: a lease of 15 s, 5 attempts, pauses from 500 ms to one minute, a look every 500 ms.
     pub fn new(kind: &'static str, concurrency: usize) -> QueueSettings {
         QueueSettings {
             kind,
@@ -74,6 +77,7 @@ impl QueueSettings {
             max_attempts: 5,
             backoff_base: Duration::from_millis(500),
             backoff_max: Duration::from_secs(60),
+            poll: Duration::from_millis(500),
         }
     }
 }
@@ -236,7 +240,7 @@ impl Queue {
     pub async fn enqueue(&self, tx: &mut Tx, job: NewJob) -> Result<Enqueued, StorageError> {
         let enqueued = table::insert(tx, &job, None).await?;
         let inner = self.inner.clone();
-        tx.after_commit(move || inner.wake.notify_one());
+        tx.after_commit(move || inner.wake_worker());
         Ok(enqueued)
     }
 
@@ -266,7 +270,7 @@ impl Queue {
         tx.later(table::insert_new(tx.store(), id, &job, lease));
         match slot {
             Some(slot) => self.start_after(tx, id, job, slot),
-            None => tx.after_commit(move || inner.wake.notify_one()),
+            None => tx.after_commit(move || inner.wake_worker()),
         }
     }
 
@@ -311,6 +315,22 @@ impl Queue {
 }
 
 impl Inner {
+    /// Has a job looked for that was just committed: here, and elsewhere when there is no room for it here.
+    fn wake_worker(&self) {
+        self.wake.notify_one();
+        if !self.running.load(Ordering::Acquire) || self.slots.available_permits() == 0 {
+            self.wake_others();
+        }
+    }
+
+    fn wake_others(&self) {
+        self.store.announce(&self.topic(), Bytes::new());
+    }
+
+    fn topic(&self) -> String {
+        format!("jobs.{}", self.settings.kind)
+    }
+
     fn lease_of(&self, claimed: table::Claimed) -> Lease {
         // What was given back in an orderly shutdown is not held against the job.
         let tries = claimed.attempt.saturating_sub(claimed.released);

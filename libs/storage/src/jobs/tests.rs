@@ -1,4 +1,7 @@
-//! Leases, takeover, fencing, attempts and shutdown, with workers that behave and workers that do not.
+//! Leases, takeover, fencing, attempts and shutdown, with workers that behave and workers that do not;
+//! `replicas.rs` has them in several processes.
+
+mod replicas;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

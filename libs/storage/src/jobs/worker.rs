@@ -17,8 +17,9 @@ use uuid::Uuid;
 use super::{Handler, Inner, JobError, Lease, Started, backoff, table};
 use crate::{BoxError, StorageError};
 
-/// Wake-ups are a courtesy; this finds what nobody called for: jobs of other replicas, and those whose time has come.
-const POLL: Duration = Duration::from_millis(500);
+/// The pauses while the database is away, before anything is taken.
+const RETRY_FIRST: Duration = Duration::from_millis(125);
+const RETRY_LAST: Duration = Duration::from_secs(5);
 const CLAIM_AT_ONCE: usize = 64;
 /// A job that outlived its attempts because workers died gets so many more chances to have its failure recorded.
 const LAST_RITES: u32 = 3;
@@ -59,7 +60,10 @@ pub(super) async fn run(inner: Arc<Inner>, shutdown: CancellationToken, handler:
 
     match table::release(&inner.store, kind).await {
         Ok(0) => {}
-        Ok(released) => tracing::info!(kind, released, "jobs are given back"),
+        Ok(released) => {
+            inner.wake_others();
+            tracing::info!(kind, released, "jobs are given back");
+        }
         Err(error) => tracing::warn!(kind, error = &error as &dyn std::error::Error, "leases are left to run out"),
     }
     *inner.handed_over.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(handed_over);
@@ -78,7 +82,7 @@ impl Worker {
             failures += 1;
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
-                () = tokio::time::sleep(backoff(POLL / 4, POLL * 10, failures)) => {}
+                () = tokio::time::sleep(backoff(RETRY_FIRST, RETRY_LAST, failures)) => {}
             }
         }
     }
@@ -87,8 +91,9 @@ impl Worker {
     async fn work(self: &Arc<Self>, handed_over: &mut tokio::sync::mpsc::Receiver<Started>) {
         let inner = &self.inner;
         let mut tasks = JoinSet::new();
-        let mut poll = tokio::time::interval(POLL);
+        let mut poll = tokio::time::interval(inner.settings.poll);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut others = inner.store.listen(&inner.topic());
         inner.running.store(true, Ordering::Release);
         loop {
             tokio::select! {
@@ -96,6 +101,11 @@ impl Worker {
                 () = self.shutdown.cancelled() => break,
                 Some(started) = handed_over.recv() => self.start(&mut tasks, started),
                 () = inner.wake.notified() => self.claim(&mut tasks).await,
+                _ = others.next() => {
+                    // One look is enough for everything that was announced by now.
+                    while others.next().now_or_never().is_some() {}
+                    self.claim(&mut tasks).await;
+                }
                 _ = poll.tick() => self.claim(&mut tasks).await,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
             }
