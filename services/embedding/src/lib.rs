@@ -66,6 +66,7 @@ async fn build_with(
     let records = store::Records::open(&deps.store)
         .await
         .map_err(|e| BuildError::of("the embedding service's database cannot be opened", e))?;
+    records.store().join(deps.bus.live());
     let dir = settings.index_dir(&deps.data_dir);
     let lock = index::DirLock::take(&dir).map_err(|e| BuildError::of(e.to_string(), e))?;
     let embedding = embedder::Embedding::start().map_err(|e| BuildError::of("the embedding threads cannot be started", e))?;

@@ -1,5 +1,5 @@
 //! What happens to a plan, as the event log keeps it: encoded once, with its sequence and time, and replayed unchanged.
-//! The planner publishes nothing on the bus.
+//! The planner publishes no events on the bus.
 
 use bytes::Bytes;
 use prost::Message as _;

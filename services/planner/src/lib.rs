@@ -2,7 +2,7 @@
 //!
 //! Owns `slipway.planner.v1.PlannerService`, the tables `plan`, `plan_version` and `plan_file`, and the events of plans.
 //! Its neighbours are file-store (what plans are made on and committed to), embedding (which files matter) and inference
-//! (the models). It publishes nothing on the bus and consumes nothing.
+//! (the models). It publishes no events and consumes none; its replicas use the bus's live lane.
 //!
 //! What must hold:
 //! - A plan changes state only by the transitions of [`model::PlanState::may_become`].
@@ -50,7 +50,7 @@ use store::PlanStore;
 pub struct Deps {
     /// Where its state lives.
     pub store: StoreSettings,
-    /// Given to every service alike; the planner neither publishes nor consumes.
+    /// How its replicas hear of each other; the planner neither publishes nor consumes events.
     pub bus: Bus,
     /// Workspaces and their revisions.
     pub file_store: Channel,
@@ -69,8 +69,8 @@ pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Resu
         backoff_base: Duration::from_millis(settings.retry_ms),
         ..QueueSettings::new(store::JOB_KIND, settings.concurrency)
     };
-    let store =
-        PlanStore::open(&deps.store, queue).await.map_err(|e| BuildError::of("the planner's store cannot be opened", e))?;
+    let store = PlanStore::open(&deps.store, deps.bus.live(), queue).await;
+    let store = store.map_err(|e| BuildError::of("the planner's store cannot be opened", e))?;
     let neighbours = Neighbours::new(deps.file_store, deps.embedding, deps.inference);
     let planner = Planner { store, neighbours, settings: Arc::new(settings.clone()), shutdown: server.shutdown() };
     server.add_service(PlannerServiceServer::new(Rpc(planner.clone())));

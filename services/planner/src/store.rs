@@ -8,6 +8,7 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
 };
+use slipway_bus::Live;
 use slipway_storage::requests::{self, Claim};
 use slipway_storage::{EventLog, NewJob, Queue, QueueSettings, StorageError, Store, StoreSettings, Tx};
 use uuid::Uuid;
@@ -32,8 +33,9 @@ pub(crate) struct PlanStore {
 
 impl PlanStore {
     /// Opens and migrates.
-    pub(crate) async fn open(settings: &StoreSettings, queue: QueueSettings) -> Result<PlanStore, StorageError> {
+    pub(crate) async fn open(settings: &StoreSettings, live: &Live, queue: QueueSettings) -> Result<PlanStore, StorageError> {
         let store = Store::open(settings, SCHEMA).await?;
+        store.join(live);
         store.migrate::<Migrator>().await?;
         Ok(PlanStore { log: EventLog::new(store.clone()), queue: Queue::new(store.clone(), queue), store })
     }
