@@ -69,6 +69,7 @@ impl<'a> Parts<'a> {
             Service::Conversation => {
                 let deps = slipway_conversation::Deps {
                     store,
+                    bus,
                     planner: neighbour(Service::Planner)?,
                     embedding: neighbour(Service::Embedding)?,
                     inference: neighbour(Service::Inference)?,

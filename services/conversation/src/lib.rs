@@ -1,7 +1,7 @@
 //! The conversation service: where people talk to Slipway.
 //!
 //! It owns `slipway.conversation.v1.ConversationService` and the tables `conversation`, `message` and `run`, with an event
-//! log per run and the queue of runs. It publishes nothing on the bus. It calls planner (what is asked for; plans), embedding
+//! log per run and the queue of runs. It publishes no events; its replicas use the bus's live lane. It calls planner (what is asked for; plans), embedding
 //! (what the workspace says), inference (the answer) and file-store (does the workspace exist; a revision's number).
 //!
 //! A message is accepted in one transaction: message, run, first events, job. A worker then answers it under a lease, in
@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use slipway_bus::Bus;
 use slipway_proto::conversation::conversation_service_server::ConversationServiceServer;
 use slipway_rpc::{BuildError, Channel, Server};
 use slipway_storage::{EventLog, Queue, QueueSettings, StoreSettings};
@@ -45,6 +46,8 @@ pub(crate) const JOB_KIND: &str = "run";
 pub struct Deps {
     /// Where its state lives.
     pub store: StoreSettings,
+    /// How its replicas hear of each other.
+    pub bus: Bus,
     /// The way to the planner.
     pub planner: Channel,
     /// The way to the embedding service.
@@ -60,6 +63,7 @@ pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Resu
     settings.check().map_err(BuildError::new)?;
     let opened = Records::open(&deps.store).await;
     let records = opened.map_err(|e| BuildError::of("the conversation service cannot open its store", e))?;
+    records.store().join(deps.bus.live());
     let log = EventLog::new(records.store().clone());
     let queue = Queue::new(records.store().clone(), queue_settings(settings));
     let clients = Clients::new(deps.planner, deps.embedding, deps.inference, deps.file_store);

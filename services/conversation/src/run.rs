@@ -1,6 +1,7 @@
 //! The work on one message, under a lease: what is asked for, then an answer or a plan, then the end. Each finished step is
 //! stored, so that whoever takes a run over goes on after it.
 
+mod cancels;
 mod converse;
 mod ending;
 mod journal;
@@ -26,6 +27,7 @@ use crate::store::Records;
 use crate::{answers, convert};
 use journal::Journal;
 
+pub(crate) use cancels::announce_cancel;
 pub(crate) use ending::Ending;
 pub(crate) use journal::{Timed, encode};
 pub(crate) use recovery::{Recovered, recover};
@@ -103,22 +105,6 @@ impl Worker {
         }
         lease.complete_later(tx);
         ending.store(&self.records, &self.log, tx).map(drop).ok_or(StorageError::Stale)
-    }
-
-    /// Cancels what other replicas were asked to cancel and this process works on, until dropped.
-    pub(crate) async fn heed_cancels(&self) {
-        let every = std::time::Duration::from_millis(self.settings.cancel_poll_ms);
-        loop {
-            tokio::time::sleep(every).await;
-            let ids = self.registry.ids();
-            if ids.is_empty() {
-                continue;
-            }
-            match self.records.list_cancel_requested(&ids).await {
-                Ok(ids) => ids.into_iter().for_each(|id| self.registry.cancel(id)),
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cancels cannot be read"),
-            }
-        }
     }
 }
 

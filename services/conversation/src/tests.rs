@@ -4,5 +4,6 @@ mod conversations;
 mod fakes;
 mod messages;
 mod plans;
+mod replicas;
 mod resume;
 mod suite;

@@ -17,7 +17,7 @@ use crate::JOB_KIND;
 use crate::convert::{self, NewMessage};
 use crate::error::Error;
 use crate::model::{Assignment, Author, Conversation, Intent, Message, Run, RunState, cited, title_from};
-use crate::run::{Ending, Recovered, Timed, encode, recover};
+use crate::run::{Ending, Recovered, Timed, announce_cancel, encode, recover};
 
 const METHOD: &str = "SendMessage";
 /// How long a cancel waits for the worker; it answers with the run as it is after that.
@@ -25,7 +25,7 @@ const CANCEL_WAIT: Duration = Duration::from_secs(5);
 
 /// What became of a message.
 enum Accepted {
-    Now(RunStream),
+    Now(Box<RunStream>),
     /// By the same request before: the run that it started.
     Before(Uuid),
 }
@@ -43,7 +43,7 @@ impl Conversations {
             let accepted = log.write(move |tx| writing.clone().accept(tx, ctx.clone(), new.clone()).boxed()).await?;
             match accepted {
                 Accepted::Now(stream) if cancel_on_disconnect => Ok(stream.cancelled_when_dropped()),
-                Accepted::Now(stream) => Ok(stream),
+                Accepted::Now(stream) => Ok(*stream),
                 Accepted::Before(run_id) => {
                     // A run is deleted with its conversation only.
                     let run = service.records.find_run(project, run_id).await?;
@@ -71,7 +71,7 @@ impl Conversations {
         self.log.append_later(tx, run_id, 1, encode(run_id, 1, events));
         record(tx, ctx.project, METHOD, new.request.as_ref(), run_id).await?;
         self.enqueue(tx, &ctx, run, &conversation);
-        Ok(Accepted::Now(RunStream::of_new_run(self, ctx.project, run_id)))
+        Ok(Accepted::Now(Box::new(RunStream::of_new_run(self, ctx.project, run_id))))
     }
 
     async fn why_not_taken(&self, tx: &Tx, project: ProjectId, id: Uuid) -> Result<Error, Error> {
@@ -133,6 +133,7 @@ impl Conversations {
         }
         let latest = self.log.latest(&tx, id).await?;
         tx.commit().await?;
+        announce_cancel(self.records.store(), id);
         slot.cancel();
         let ended = async {
             let mut events = self.log.follow(id, latest);

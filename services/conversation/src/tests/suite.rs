@@ -1,8 +1,8 @@
 //! The service on a temporary database, and a client of it.
 
-use std::path::Path;
 use std::sync::Arc;
 
+use slipway_bus::Bus;
 use slipway_proto::conversation::conversation_service_client::ConversationServiceClient;
 use slipway_proto::conversation::run_event::Event;
 use slipway_proto::conversation::{self as pb, RunEvent};
@@ -12,6 +12,8 @@ use slipway_proto::inference::inference_service_server::InferenceServiceServer;
 use slipway_proto::planner::planner_service_server::PlannerServiceServer;
 use slipway_rpc::{Channel, Ctx, Fault, IdentityKey, ProjectId, Reason, Running, Server, UserId};
 use slipway_storage::{Durability, StoreSettings};
+use slipway_testkit::nats::NatsServer;
+use slipway_testkit::postgres::Postgres;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tonic::{Status, Streaming};
@@ -28,8 +30,16 @@ pub(super) struct Suite {
     /// The server runs apart, so that it can die without an orderly end.
     runtime: Option<Runtime>,
     running: Option<Running>,
-    dir: Arc<TempDir>,
+    place: Place,
     settings: Settings,
+}
+
+/// Where a server's state lives, and how its replicas hear of each other.
+#[derive(Clone)]
+struct Place {
+    url: String,
+    nats: Option<String>,
+    _dir: Option<Arc<TempDir>>,
 }
 
 impl Suite {
@@ -39,21 +49,31 @@ impl Suite {
 
     pub(super) async fn start_with(settings: Settings) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
-        let ctx = Ctx::background(ProjectId(Uuid::now_v7()), UserId(Uuid::now_v7()), "");
-        Self::on(World::new(), ctx, dir, settings).await
+        let url = format!("sqlite://{}", dir.path().join("conversation.db").display());
+        Self::on(World::new(), someone(), Place { url, nats: None, _dir: Some(dir) }, settings).await
     }
 
-    async fn on(world: Arc<World>, ctx: Ctx, dir: Arc<TempDir>, settings: Settings) -> Self {
+    /// Two servers on one PostgreSQL database and one NATS server, or loudly nothing.
+    pub(super) async fn replicas(settings: Settings) -> Option<(Self, Self, NatsServer)> {
+        let (postgres, nats) = (Postgres::shared().await?, NatsServer::start().await?);
+        let place = Place { url: postgres.database().await.unwrap(), nats: Some(nats.url()), _dir: None };
+        let (world, ctx) = (World::new(), someone());
+        let here = Self::on(world.clone(), ctx.clone(), place.clone(), settings.clone()).await;
+        let there = Self::on(world, ctx, place, settings).await;
+        Some((here, there, nats))
+    }
+
+    async fn on(world: Arc<World>, ctx: Ctx, place: Place, settings: Settings) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (started, path, fake) = (settings.clone(), dir.path().to_owned(), Fake(world.clone()));
-        let (running, channel) = runtime.spawn(async move { serve(&started, &path, fake).await }).await.unwrap();
-        Self { world, ctx, channel, runtime: Some(runtime), running: Some(running), dir, settings }
+        let (started, at, fake) = (settings.clone(), place.clone(), Fake(world.clone()));
+        let (running, channel) = runtime.spawn(async move { serve(&started, at, fake).await }).await.unwrap();
+        Self { world, ctx, channel, runtime: Some(runtime), running: Some(running), place, settings }
     }
 
     /// Ends the server at once, as `kill -9` would, and starts another on the same database.
     pub(super) async fn killed_and_restarted(mut self) -> Self {
         self.kill();
-        Self::on(self.world.clone(), self.ctx.clone(), self.dir.clone(), self.settings.clone()).await
+        Self::on(self.world.clone(), self.ctx.clone(), self.place.clone(), self.settings.clone()).await
     }
 
     /// Stops the server in order and starts another on the same database.
@@ -75,7 +95,7 @@ impl Suite {
 
     /// Someone of another project.
     pub(super) fn stranger(&self) -> Ctx {
-        Ctx::background(ProjectId(Uuid::now_v7()), UserId(Uuid::now_v7()), "")
+        someone()
     }
 
     pub(super) async fn conversation(&self) -> String {
@@ -142,7 +162,11 @@ impl Drop for Suite {
     }
 }
 
-async fn serve(settings: &Settings, dir: &Path, fake: Fake) -> (Running, Channel) {
+fn someone() -> Ctx {
+    Ctx::background(ProjectId(Uuid::now_v7()), UserId(Uuid::now_v7()), "")
+}
+
+async fn serve(settings: &Settings, place: Place, fake: Fake) -> (Running, Channel) {
     let key = IdentityKey::new(&IdentityKey::generate()).unwrap();
     let mut server = Server::new(key);
     server.add_service(InferenceServiceServer::new(fake.clone()));
@@ -150,9 +174,13 @@ async fn serve(settings: &Settings, dir: &Path, fake: Fake) -> (Running, Channel
     server.add_service(EmbeddingServiceServer::new(fake.clone()));
     server.add_service(FileStoreServiceServer::new(fake));
     let channel = server.channel();
-    let url = format!("sqlite://{}", dir.join("conversation.db").display());
+    let bus = match &place.nats {
+        Some(url) => Bus::nats(url).await.unwrap(),
+        None => Bus::in_process(),
+    };
     let deps = Deps {
-        store: StoreSettings { url, durability: Durability::Process },
+        store: StoreSettings { url: place.url, durability: Durability::Process },
+        bus,
         planner: channel.clone(),
         embedding: channel.clone(),
         inference: channel.clone(),
