@@ -1,12 +1,13 @@
 # The menu: `make` prints it.
 CARGO_TARGET_DIR ?= $(HOME)/.cache/slipway/target
 export CARGO_TARGET_DIR
+export IMAGE VERSION BINARY BUILD_IMAGE RUNTIME_IMAGE
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/slipway/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 SLIPWAY := $(CARGO_TARGET_DIR)/debug/slipway
 
 .DEFAULT_GOAL := help
-.PHONY: help build weights demo up check test bench proto clean-free
+.PHONY: help build weights demo up check test bench proto image clean-free
 
 help: ## this menu
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +47,9 @@ proto: ## lint and format proto/, generate the clients of buf.gen.yaml into gen/
 	@if command -v protoc-gen-go >/dev/null && command -v protoc-gen-go-grpc >/dev/null && command -v protoc-gen-es >/dev/null; \
 	  then buf generate; \
 	  else echo "SKIPPED: buf generate: needs protoc, protoc-gen-go, protoc-gen-go-grpc and protoc-gen-es on the PATH"; fi
+
+image: ## the container image; BINARY=FILE takes a binary built outside, RUNTIME_IMAGE=NAME another base
+	@infra/image/build
 
 clean-free: ## frees disk space: builds of profiles that no target here uses, and incremental leftovers
 	rm -rf "$(CARGO_TARGET_DIR)"/*/incremental "$(CARGO_TARGET_DIR)"/doc "$(CARGO_TARGET_DIR)"/package

@@ -2,7 +2,7 @@
 # Gets the outside tools that the demo and the tests use, into the user's cache. What is there is left alone; what cannot
 # be had is said aloud and is no failure: whoever needs it says SKIPPED.
 #
-#   scripts/tools.sh all | weights | helm | grpcurl | buf | python | nats | postgres | s3 ...
+#   scripts/tools.sh all | weights | helm | grpcurl | buf | python | nats | postgres | s3 | docker ...
 set -uo pipefail
 
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/slipway"
@@ -101,6 +101,14 @@ get_postgres() {
   if [ -x "$bin/initdb" ]; then say postgres "$bin"; else missing postgres "it cannot be installed; see $TOOLS/postgres.log"; fi
 }
 
+# Only root can start a daemon for the tests, and only where none is installed is one installed.
+get_docker() {
+  if have dockerd || [ -x /usr/sbin/dockerd ] || docker info >/dev/null 2>&1; then say docker "$(command -v docker)"; return; fi
+  if [ "$(id -u)" != 0 ] || ! have apt-get; then missing docker "no daemon runs, and installing one takes root and apt-get"; return; fi
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends docker.io; } >"$TOOLS/docker.log" 2>&1
+  if [ -x /usr/sbin/dockerd ]; then say docker /usr/sbin/dockerd; else missing docker "docker.io cannot be installed; see $TOOLS/docker.log"; fi
+}
+
 get_buf() {
   if have buf; then say buf "$(command -v buf)"; return; fi
   have npm || { missing buf "neither buf nor npm is on the PATH"; return; }
@@ -151,8 +159,8 @@ mkdir -p "$BIN" "$CACHE"
 [ $# -gt 0 ] || set -- all
 for tool in "$@"; do
   case "$tool" in
-    all) echo "tools for the tests, in $TOOLS:"; for each in weights helm grpcurl buf python nats postgres s3; do "get_$each"; done ;;
-    weights | helm | grpcurl | buf | python | nats | postgres | s3) "get_$tool" ;;
+    all) echo "tools for the tests, in $TOOLS:"; for each in weights helm grpcurl buf python nats postgres s3 docker; do "get_$each"; done ;;
+    weights | helm | grpcurl | buf | python | nats | postgres | s3 | docker) "get_$tool" ;;
     *) echo "tools.sh: there is no tool called $tool" >&2; exit 2 ;;
   esac
 done

@@ -8,6 +8,7 @@ mod command_line;
 mod contract;
 mod door;
 mod files;
+mod infra;
 mod kill;
 mod models;
 mod neighbours;

@@ -1,0 +1,6 @@
+//! What deploys Slipway: the container image, the Helm chart, the compose file, the dashboards and the Terraform module.
+//!
+//! A test whose tool cannot be had says SKIPPED and why.
+
+mod docker;
+mod image;
