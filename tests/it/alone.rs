@@ -91,6 +91,9 @@ impl Processes {
 
 #[tokio::test]
 async fn six_processes_do_what_one_does() {
+    if story::only_for_one_process("six_processes_do_what_one_does", "it starts its own processes either way") {
+        return;
+    }
     let Some(processes) = Processes::start("").await else { return };
     let client = processes.client();
     let (workspace, _) = story::workspace(&client, &story::small_chart()).await;
@@ -107,6 +110,9 @@ async fn six_processes_do_what_one_does() {
 
 #[tokio::test]
 async fn a_run_outlives_the_neighbour_that_it_waits_for() {
+    if story::only_for_one_process("a_run_outlives_the_neighbour_that_it_waits_for", "it starts its own processes either way") {
+        return;
+    }
     let gate = Arc::new(Semaphore::new(0));
     let wait = gate.clone();
     let provider = Provider::start(move |_| {

@@ -11,9 +11,9 @@ use slipway_testkit::{Provider, Step, Suite, SuiteOptions};
 
 use crate::story::{self, assert_dense, collect, completed, conversation, message, suite_with, text, watch};
 
-const WORDS: usize = 40;
+const WORDS: usize = 60;
 
-/// An answer of 40 words, 10 ms apart.
+/// An answer of 60 words, 10 ms apart.
 async fn slow_provider() -> Provider {
     let steps = (0..WORDS).flat_map(|n| [Step::Text(format!("word{n} ")), Step::Pause(Duration::from_millis(10))]);
     let steps: Vec<_> = steps.collect();

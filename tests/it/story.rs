@@ -12,8 +12,8 @@ use slipway_proto::filestore::{
     CommitRevisionRequest, CreateWorkspaceRequest, FileChange, ReadFileRequest, Revision, WriteFile, read_file_response,
 };
 use slipway_proto::planner::{Plan, PlanEvent, plan_event};
-use slipway_testkit::suite::Client;
-use slipway_testkit::{Suite, SuiteOptions};
+use slipway_testkit::suite::{self, Client};
+use slipway_testkit::{Suite, SuiteOptions, tools};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -35,6 +35,14 @@ pub(crate) async fn suite() -> Suite {
 /// A suite with these settings.
 pub(crate) async fn suite_with(options: SuiteOptions) -> Suite {
     Suite::start(&binary(), options).await.expect("the suite starts")
+}
+
+/// Whether a test has nothing to test at scale, because it is about one process; it says so then.
+pub(crate) fn only_for_one_process(test: &str, why: &str) -> bool {
+    if suite::at_scale() {
+        tools::skipped(test, &format!("at scale: {why}"));
+    }
+    suite::at_scale()
 }
 
 /// The reason in a status; every status must have one.

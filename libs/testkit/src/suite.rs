@@ -1,22 +1,16 @@
-//! The suite as users run it: the real binary as a child process, on free loopback ports, in a directory of its own.
+//! The suite as users run it: the real binary in child processes, on free loopback ports, in a directory of its own.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-use anyhow::{Context as _, bail};
-use slipway_proto::conversation::conversation_service_client::ConversationServiceClient;
-use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
-use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
-use slipway_proto::inference::inference_service_client::InferenceServiceClient;
-use slipway_proto::planner::planner_service_client::PlannerServiceClient;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use anyhow::Context as _;
 
-const START_LIMIT: Duration = Duration::from_secs(30);
+use crate::cluster::{Cluster, Engines};
+use crate::daemon::Daemon;
+use crate::nats::NatsServer;
+use crate::postgres::Postgres;
+
+pub use crate::client::{Bearer, Client, Wire};
 
 /// How a suite is started.
 #[derive(Clone, Default)]
@@ -54,87 +48,87 @@ impl SuiteOptions {
 }
 
 /// A running suite. Killed when dropped.
+///
+/// It is `slipway up`, one process with everything embedded; with `SLIPWAY_TEST_SUITE=scale` it is each service in
+/// processes of its own on PostgreSQL and NATS. A test does not see which.
 pub struct Suite {
-    binary: PathBuf,
-    options: SuiteOptions,
-    directory: tempfile::TempDir,
+    kind: Kind,
+}
+
+enum Kind {
+    /// One process.
+    Up(Box<Up>),
+    /// One process per service and replica.
+    Scale(Box<Scale>),
+}
+
+struct Up {
+    daemon: Daemon,
     port: u16,
-    child: Option<Child>,
+    _directory: tempfile::TempDir,
+}
+
+struct Scale {
+    cluster: Cluster,
+    _nats: NatsServer,
+}
+
+/// Whether suites run at scale.
+pub fn at_scale() -> bool {
+    std::env::var("SLIPWAY_TEST_SUITE").is_ok_and(|kind| kind == "scale")
 }
 
 impl Suite {
-    /// Starts `slipway up` and waits until it serves.
+    /// Starts the suite and waits until it serves.
     pub async fn start(binary: &Path, options: SuiteOptions) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("slipway-test").tempdir()?;
-        std::fs::write(directory.path().join("slipway.toml"), &options.config)?;
-        let mut suite = Self { binary: binary.to_owned(), options, directory, port: free_port()?, child: None };
-        suite.restart().await?;
-        Ok(suite)
+        let kind = match at_scale() {
+            true => Kind::Scale(Box::new(Scale::start(binary, &options).await?)),
+            false => Kind::Up(Box::new(Up::start(binary, &options).await?)),
+        };
+        Ok(Self { kind })
     }
 
-    /// Starts the process again on the same data and port, and waits until it serves.
+    /// Starts everything again on the same data and address, and waits until it serves.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.kill();
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path())?;
-        let mut command = Command::new(&self.binary);
-        command.arg("up").current_dir(self.directory.path()).env_remove("OPENAI_API_KEY").env_remove("OPENROUTER_API_KEY");
-        command.env("SLIPWAY_CONFIG", self.directory.path().join("slipway.toml"));
-        command.env("SLIPWAY_DATA_DIR", self.data_dir()).env("SLIPWAY_LISTEN", format!("127.0.0.1:{}", self.port));
-        command.env("SLIPWAY_TELEMETRY__METRICS_LISTEN", "").env("SLIPWAY_TELEMETRY__FORMAT", "json");
-        command.envs(self.options.env.iter().cloned());
-        self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().context("starting slipway")?);
-        self.wait_until_serving().await
-    }
-
-    async fn wait_until_serving(&mut self) -> anyhow::Result<()> {
-        let started = Instant::now();
-        loop {
-            if let Some(child) = &mut self.child
-                && let Some(status) = child.try_wait()?
-            {
-                bail!("slipway ended with {status}:\n{}", self.log());
-            }
-            if tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
-                return Ok(());
-            }
-            if started.elapsed() > START_LIMIT {
-                bail!("slipway does not serve after {START_LIMIT:?}:\n{}", self.log());
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        match &mut self.kind {
+            Kind::Up(up) => up.restart().await,
+            Kind::Scale(scale) => scale.cluster.restart().await,
         }
     }
 
-    /// SIGKILL: the process gets no chance to do anything.
+    /// SIGKILL: no process gets a chance to do anything.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // Fails only when it is dead already.
-            let _ = child.kill();
-            let _ = child.wait();
+        match &mut self.kind {
+            Kind::Up(up) => up.daemon.kill(),
+            Kind::Scale(scale) => scale.cluster.kill(),
         }
     }
 
-    /// The process id.
+    /// The id of the process that serves [`Suite::url`].
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        match &self.kind {
+            Kind::Up(up) => up.daemon.pid(),
+            Kind::Scale(scale) => {
+                let gateways = scale.cluster.replicas_of("gateway");
+                gateways.first().and_then(|&number| scale.cluster.members()[number].daemon.pid())
+            }
+        }
     }
 
-    /// Where the gateway listens.
+    /// Where clients call.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        match &self.kind {
+            Kind::Up(up) => format!("http://127.0.0.1:{}", up.port),
+            Kind::Scale(scale) => scale.cluster.gateways().swap_remove(0),
+        }
     }
 
-    /// The suite's data directory.
-    pub fn data_dir(&self) -> PathBuf {
-        self.directory.path().join("data")
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.directory.path().join("slipway.log")
-    }
-
-    /// Everything that the process has logged.
+    /// Everything that the suite has logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+        match &self.kind {
+            Kind::Up(up) => up.daemon.log(),
+            Kind::Scale(scale) => scale.cluster.log(),
+        }
     }
 
     /// Clients without a token, as in local mode.
@@ -148,15 +142,54 @@ impl Suite {
     }
 }
 
+impl Up {
+    async fn start(binary: &Path, options: &SuiteOptions) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("slipway-test").tempdir()?;
+        let (path, port) = (directory.path(), free_port()?);
+        std::fs::write(path.join("slipway.toml"), &options.config)?;
+        let mut daemon = Daemon::new(binary, &["up"], path, "slipway");
+        daemon.set("SLIPWAY_CONFIG", path.join("slipway.toml").display().to_string());
+        daemon.set("SLIPWAY_DATA_DIR", path.join("data").display().to_string());
+        daemon.set("SLIPWAY_LISTEN", format!("127.0.0.1:{port}"));
+        daemon.set("SLIPWAY_TELEMETRY__METRICS_LISTEN", "");
+        daemon.set("SLIPWAY_TELEMETRY__FORMAT", "json");
+        for (name, value) in &options.env {
+            daemon.set(name, value);
+        }
+        let mut up = Self { daemon, port, _directory: directory };
+        up.restart().await?;
+        Ok(up)
+    }
+
+    async fn restart(&mut self) -> anyhow::Result<()> {
+        self.daemon.spawn()?;
+        self.daemon.listening(self.port).await
+    }
+}
+
+impl Scale {
+    async fn start(binary: &Path, options: &SuiteOptions) -> anyhow::Result<Self> {
+        let postgres = Postgres::shared().await.context("a suite at scale needs a PostgreSQL server")?;
+        let nats = NatsServer::start().await.context("a suite at scale needs a NATS server")?;
+        let engines = Engines { store: postgres.database().await?, bus: nats.url() };
+        Ok(Self { cluster: Cluster::start(binary, options, &engines).await?, _nats: nats })
+    }
+}
+
 impl Drop for Suite {
     #[allow(clippy::print_stderr, reason = "the log of a failed test is what its reader needs")]
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            let log = self.log();
-            let tail: Vec<_> = log.lines().rev().take(60).collect();
-            eprintln!("--- the suite's log, its last lines ---");
-            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+            let tail = match &self.kind {
+                Kind::Up(up) => {
+                    let log = up.daemon.log();
+                    let last: Vec<_> = log.lines().rev().take(60).collect();
+                    last.into_iter().rev().map(|line| format!("{line}\n")).collect()
+                }
+                Kind::Scale(scale) => scale.cluster.tail(12),
+            };
+            eprintln!("--- the suite's log, its last lines ---\n{tail}");
         }
     }
 }
@@ -164,53 +197,4 @@ impl Drop for Suite {
 /// A port that was free a moment ago.
 pub fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// Puts the token into each call.
-#[derive(Clone)]
-pub struct Bearer(Option<MetadataValue<Ascii>>);
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
-        if let Some(value) = &self.0 {
-            request.metadata_mut().insert("authorization", value.clone());
-        }
-        Ok(request)
-    }
-}
-
-/// A TCP channel to the gateway.
-pub type Wire = InterceptedService<Channel, Bearer>;
-
-/// One client of each public service.
-#[derive(Clone)]
-pub struct Client {
-    /// Conversations.
-    pub conversation: ConversationServiceClient<Wire>,
-    /// Plans.
-    pub planner: PlannerServiceClient<Wire>,
-    /// Files.
-    pub files: FileStoreServiceClient<Wire>,
-    /// Search.
-    pub embedding: EmbeddingServiceClient<Wire>,
-    /// Models.
-    pub inference: InferenceServiceClient<Wire>,
-    /// For calls that no generated client makes.
-    pub wire: Wire,
-}
-
-impl Client {
-    /// Clients of the gateway at `url`; they connect at the first call.
-    pub fn connect(url: &str, token: Option<&str>) -> anyhow::Result<Self> {
-        let bearer = token.map(|t| format!("Bearer {t}").parse()).transpose()?;
-        let wire = InterceptedService::new(Endpoint::from_shared(url.to_owned())?.connect_lazy(), Bearer(bearer));
-        Ok(Self {
-            conversation: ConversationServiceClient::new(wire.clone()),
-            planner: PlannerServiceClient::new(wire.clone()),
-            files: FileStoreServiceClient::new(wire.clone()),
-            embedding: EmbeddingServiceClient::new(wire.clone()),
-            inference: InferenceServiceClient::new(wire.clone()),
-            wire,
-        })
-    }
 }
