@@ -1,14 +1,30 @@
 #!/usr/bin/env bash
-# Runs every test of the workspace and ends with one line of counts. A test that prints SKIPPED counts as skipped, not as
-# passed; the output of tests that passed is otherwise not shown.
+# Runs every test of the workspace, then the outside tests again with the suite at scale (each service in processes of its
+# own, on PostgreSQL and NATS), and ends with one line of counts. A test that prints SKIPPED counts as skipped, not as passed;
+# the output of tests that passed is otherwise not shown.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$HOME/.cache/slipway/target}"
 export PATH="${XDG_CACHE_HOME:-$HOME/.cache}/slipway/tools/bin:$PATH"
 
+everything() {
+  cargo test --locked --workspace --no-fail-fast -- --show-output
+}
+
+# What has no suite in it is the same a second time and left out. A suite is ten processes: a few tests at a time.
+at_scale() {
+  if ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+    echo "SKIPPED: the outside tests at scale: there is no PostgreSQL on this machine"
+    return
+  fi
+  echo "the outside tests again, at scale ..."
+  SLIPWAY_TEST_SUITE=scale cargo test --locked --workspace --test it --no-fail-fast -- --show-output --test-threads 2 \
+    --skip rooms:: --skip neighbours:: --skip faults::
+}
+
 echo "building and running the tests ..."
-cargo test --locked --workspace --no-fail-fast -- --show-output 2>&1 | awk '
+{ everything; first=$?; at_scale && exit "$first"; } 2>&1 | awk '
   /^successes:$/            { quiet = 1 }
   /^failures:$|^test result/ { quiet = 0 }
   /^---- .* stdout ----$/   { counted = 0 }
