@@ -2,7 +2,7 @@
 # Gets the outside tools that the demo and the tests use, into the user's cache. What is there is left alone; what cannot
 # be had is said aloud and is no failure: whoever needs it says SKIPPED.
 #
-#   scripts/tools.sh all | weights | helm | grpcurl | buf | python | nats | postgres | s3 | docker ...
+#   scripts/tools.sh all | weights | helm | grpcurl | buf | python | nats | postgres | s3 | docker | kubernetes ...
 set -uo pipefail
 
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/slipway"
@@ -18,6 +18,7 @@ GRPCURL_VERSION=v1.9.3
 BUF_VERSION=1.75.0
 GRPCIO_VERSION=1.76.0
 NATS_VERSION=2.15.1
+KUBERNETES_VALIDATE_VERSION=1.37.0
 VERSITYGW_VERSION=v1.8.0
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -138,6 +139,19 @@ get_python() {
   if "$python" -c 'import grpc_tools' 2>>"$TOOLS/python.log"; then say python "$python"; else missing python "grpcio-tools cannot be had; see $TOOLS/python.log"; fi
 }
 
+# The schemas of Kubernetes' objects, and a program that holds manifests against them.
+get_kubernetes() {
+  local program="$BIN/kubernetes-validate" lib="$TOOLS/kubernetes-validate"
+  if "$program" --help >/dev/null 2>&1; then say kubernetes "$program"; return; fi
+  need_pip 2>"$TOOLS/kubernetes.log" || { missing kubernetes "python3 has no pip"; return; }
+  say kubernetes "fetching kubernetes-validate $KUBERNETES_VALIDATE_VERSION ..."
+  python3 -m pip install --quiet --disable-pip-version-check --upgrade --target "$lib" \
+    "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION" >>"$TOOLS/kubernetes.log" 2>&1
+  printf '#!/bin/sh\nPYTHONPATH="%s" exec python3 -m kubernetes_validate "$@"\n' "$lib" >"$program" && chmod +x "$program"
+  if "$program" --help >/dev/null 2>>"$TOOLS/kubernetes.log"; then say kubernetes "$program"; else
+    rm -f "$program"; missing kubernetes "kubernetes-validate cannot be had; see $TOOLS/kubernetes.log"; fi
+}
+
 get_nats() {
   if [ -x "$BIN/nats-server" ]; then say nats "$BIN/nats-server"; return; fi
   have python3 || { missing nats "python3 is not installed"; return; }
@@ -159,8 +173,8 @@ mkdir -p "$BIN" "$CACHE"
 [ $# -gt 0 ] || set -- all
 for tool in "$@"; do
   case "$tool" in
-    all) echo "tools for the tests, in $TOOLS:"; for each in weights helm grpcurl buf python nats postgres s3 docker; do "get_$each"; done ;;
-    weights | helm | grpcurl | buf | python | nats | postgres | s3 | docker) "get_$tool" ;;
+    all) echo "tools for the tests, in $TOOLS:"; for each in weights helm grpcurl buf python nats postgres s3 docker kubernetes; do "get_$each"; done ;;
+    weights | helm | grpcurl | buf | python | nats | postgres | s3 | docker | kubernetes) "get_$tool" ;;
     *) echo "tools.sh: there is no tool called $tool" >&2; exit 2 ;;
   esac
 done

@@ -2,5 +2,8 @@
 //!
 //! A test whose tool cannot be had says SKIPPED and why.
 
+mod chart;
 mod docker;
+mod helm;
 mod image;
+mod yaml;

@@ -1,0 +1,30 @@
+//! YAML as JSON values, which tests can index.
+
+use saphyr::{LoadableYamlNode as _, Scalar, Yaml};
+use serde_json::Value;
+
+/// The documents of a text; empty ones are left out.
+pub(super) fn documents(text: &str) -> Vec<Value> {
+    let documents = Yaml::load_from_str(text).unwrap_or_else(|e| panic!("{e} in\n{text}"));
+    documents.iter().map(value).filter(|v| !v.is_null()).collect()
+}
+
+fn value(node: &Yaml<'_>) -> Value {
+    match node {
+        Yaml::Value(Scalar::Null) => Value::Null,
+        Yaml::Value(Scalar::Boolean(b)) => (*b).into(),
+        Yaml::Value(Scalar::Integer(n)) => (*n).into(),
+        Yaml::Value(Scalar::FloatingPoint(n)) => n.into_inner().into(),
+        Yaml::Value(Scalar::String(s)) => s.as_ref().into(),
+        Yaml::Sequence(items) => items.iter().map(value).collect(),
+        Yaml::Mapping(map) => map.iter().map(|(k, v)| (key(k), value(v))).collect::<serde_json::Map<_, _>>().into(),
+        other => panic!("{other:?} has no meaning here"),
+    }
+}
+
+fn key(node: &Yaml<'_>) -> String {
+    match value(node) {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
