@@ -54,7 +54,8 @@ impl Default for Settings {
     }
 }
 
-/// Where `serve` finds the other services, as URIs such as `http://planner:50051`.
+/// Where `serve` finds the other services, as URIs such as `http://planner:50051`. Calls are spread over every address that
+/// a name has; several URIs may be given, with commas between them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Services {
@@ -137,7 +138,8 @@ fn checked(loader: Loader) -> anyhow::Result<Loaded<Settings>> {
         ("services.embedding", &s.services.embedding),
         ("services.inference", &s.services.inference),
     ] {
-        if !uri.is_empty() && !uri.starts_with("http://") && !uri.starts_with("https://") {
+        let known = |place: &str| place.trim().starts_with("http://") || place.trim().starts_with("https://");
+        if !uri.is_empty() && !uri.split(',').all(known) {
             return Err(loaded.invalid(key, &format!("is `{uri}`, which is not a URI such as http://planner:50051")).into());
         }
     }

@@ -10,13 +10,8 @@ use tonic::body::Body;
 use tower::Service;
 
 use crate::layer::Door;
+use crate::pool::{Names, Pool, Unreachable};
 use crate::{BoxError, BuildError, Ctx, Fault, IdentityKey, Reason, identity, trace};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// HTTP/2 flow control windows, in bytes: large enough that a file streams at full speed.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
 
 /// A cheap, cloneable client transport: `FileStoreServiceClient::new(channel)`. Requests made by [`Ctx::request`] carry
 /// the caller's signed identity, the request id, the trace and what remains of the deadline.
@@ -30,21 +25,14 @@ pub struct Channel {
 enum Transport {
     /// Set when the server starts; calls before that are UNAVAILABLE.
     Local(Arc<OnceLock<Door>>),
-    Remote(tonic::transport::Channel),
+    Remote(Pool),
 }
 
 impl Channel {
-    /// A channel to another process, for example `http://file-store:50051`. Connects at the first call and again whenever
-    /// the connection is lost.
+    /// A channel to another process, for example `http://file-store:50051`, or to its replicas: every address that the name
+    /// resolves to, or several places separated by commas. Connects at the first call and again whenever a connection is lost.
     pub fn remote(uri: &str, key: &IdentityKey) -> Result<Self, BuildError> {
-        let endpoint = tonic::transport::Endpoint::from_shared(uri.to_owned())
-            .map_err(|e| BuildError::of(format!("the service address \"{uri}\" is not a URI"), e))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .tcp_nodelay(true);
-        Ok(Self { transport: Transport::Remote(endpoint.connect_lazy()), key: key.clone() })
+        Ok(Self { transport: Transport::Remote(Pool::new(uri, Arc::new(Names))?), key: key.clone() })
     }
 
     pub(crate) fn local(door: Arc<OnceLock<Door>>, key: IdentityKey) -> Self {
@@ -57,11 +45,8 @@ impl Service<http::Request<Body>> for Channel {
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        match &mut self.transport {
-            Transport::Local(_) => Poll::Ready(Ok(())),
-            Transport::Remote(channel) => channel.poll_ready(cx).map_err(Into::into),
-        }
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
@@ -75,9 +60,18 @@ impl Service<http::Request<Body>> for Channel {
                 Some(door) => door.call(request),
                 None => refuse(Fault::new(Reason::ServiceUnavailable, "the service has not started yet; try again")),
             },
-            Transport::Remote(channel) => {
-                let answer = channel.call(request);
-                Box::pin(async move { answer.await.map_err(Into::into) })
+            Transport::Remote(pool) => {
+                let pool = pool.clone();
+                Box::pin(async move {
+                    match pool.call(request).await {
+                        Err(error) if error.is::<Unreachable>() => {
+                            let absent =
+                                Fault::new(Reason::ServiceUnavailable, "a service that the call needs is not there; try again");
+                            Ok(tonic::Status::from(absent.source(error)).into_http())
+                        }
+                        answer => answer,
+                    }
+                })
             }
         }
     }

@@ -12,6 +12,7 @@ mod ctx;
 mod fault;
 mod identity;
 mod layer;
+mod pool;
 mod server;
 mod trace;
 
