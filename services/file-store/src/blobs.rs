@@ -1,10 +1,18 @@
-//! Blobs: contents by their BLAKE3 hash, in an object store. Written and flushed before anything refers to them.
+//! Blobs: contents by their BLAKE3 hash, in a local directory or an S3 bucket. Written and flushed before anything refers
+//! to them; a name stands for one content, so that a write needs no condition and may be repeated.
+
+mod error;
+mod s3;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use blake3::{Hash, Hasher};
 use bytes::Bytes;
@@ -12,32 +20,26 @@ use futures::stream::{self, Stream};
 use moka::future::Cache;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
+
+pub(crate) use error::BlobError;
+use s3::Bucket;
 
 /// How much is read or written at a time.
 pub(crate) const PIECE: u64 = 1 << 20;
 /// An object store wants parts of at least 5 MiB.
 const PART: usize = 8 << 20;
+/// How long the caller waits for a failed upload to be cleared away.
+const ABORT: Duration = Duration::from_secs(5);
 /// How many hashes are remembered as safely there.
 const KNOWN: u64 = 100_000;
-
-/// Why a blob could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BlobError {
-    #[error("the object store failed")]
-    Store(#[from] object_store::Error),
-    #[error("the content of blob {0} is not what its name says")]
-    Damaged(Hash),
-    #[error("a spooled content cannot be read")]
-    Spool(#[source] std::io::Error),
-    #[error("a worker thread died")]
-    Worker(#[from] tokio::task::JoinError),
-}
 
 /// The blob store; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Blobs {
     store: Arc<dyn ObjectStore>,
+    /// Where the blobs are in a bucket.
+    bucket: Option<Bucket>,
     /// Written by this process, to the end. What another process wrote is simply written again: that is as quick as
     /// making sure of it, and mends what a power cut left half-done.
     known: Cache<Hash, ()>,
@@ -46,11 +48,11 @@ pub(crate) struct Blobs {
 impl Blobs {
     /// Blobs in a directory. `durable`: they survive a power cut.
     pub(crate) fn local(dir: &Path, durable: bool) -> Result<Self, object_store::Error> {
-        Ok(Self::new(Arc::new(LocalFileSystem::new_with_prefix(dir)?.with_fsync(durable))))
+        Ok(Self::new(Arc::new(LocalFileSystem::new_with_prefix(dir)?.with_fsync(durable)), None))
     }
 
-    fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, known: Cache::new(KNOWN) }
+    fn new(store: Arc<dyn ObjectStore>, bucket: Option<Bucket>) -> Self {
+        Self { store, bucket, known: Cache::new(KNOWN) }
     }
 
     /// Writes a content that is in memory. When this returns, it is safe.
@@ -68,22 +70,28 @@ impl Blobs {
         if self.known.contains_key(&hash) {
             return Ok(());
         }
-        let mut upload = self.store.put_multipart(&key(&hash)).await?;
-        let mut file = file;
-        loop {
-            let (back, part) = tokio::task::spawn_blocking(move || read_part(file)).await?.map_err(BlobError::Spool)?;
-            file = back;
-            if part.is_empty() {
-                break;
-            }
-            if let Err(error) = upload.put_part(part.into()).await {
-                upload.abort().await?;
-                return Err(error.into());
-            }
+        let (file, first) = next_part(file).await?;
+        if first.len() < PART {
+            self.store.put(&key(&hash), first.into()).await?;
+        } else {
+            self.upload(hash, file, first).await?;
         }
-        upload.complete().await?;
         self.known.insert(hash, ()).await;
         Ok(())
+    }
+
+    /// In parts, of which the first is read. They become an object together or not at all.
+    async fn upload(&self, hash: Hash, file: File, first: Bytes) -> Result<(), BlobError> {
+        let mut upload = self.store.put_multipart(&key(&hash)).await?;
+        match send_parts(upload.as_mut(), file, first).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                if !matches!(tokio::time::timeout(ABORT, upload.abort()).await, Ok(Ok(()))) {
+                    tracing::warn!(%hash, "the parts of a failed upload stay behind");
+                }
+                Err(error)
+            }
+        }
     }
 
     /// A whole content, which is known to be small enough for memory.
@@ -120,67 +128,21 @@ fn key(hash: &Hash) -> Key {
     Key::from_iter([&hex[..2], &hex[2..]])
 }
 
+async fn send_parts(upload: &mut dyn MultipartUpload, mut file: File, mut part: Bytes) -> Result<(), BlobError> {
+    while !part.is_empty() {
+        upload.put_part(part.into()).await?;
+        (file, part) = next_part(file).await?;
+    }
+    upload.complete().await?;
+    Ok(())
+}
+
+async fn next_part(file: File) -> Result<(File, Bytes), BlobError> {
+    tokio::task::spawn_blocking(move || read_part(file)).await?.map_err(BlobError::Spool)
+}
+
 fn read_part(file: File) -> std::io::Result<(File, Bytes)> {
     let mut part = Vec::new();
     (&file).take(PART as u64).read_to_end(&mut part)?;
     Ok((file, part.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Seek as _, Write as _};
-
-    use futures::TryStreamExt as _;
-
-    use super::*;
-
-    fn blobs(durable: bool) -> (tempfile::TempDir, Blobs) {
-        let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::local(dir.path(), durable).unwrap();
-        (dir, blobs)
-    }
-
-    #[tokio::test]
-    async fn what_is_put_comes_back_whole_and_in_pieces() {
-        for durable in [false, true] {
-            let (_dir, blobs) = blobs(durable);
-            for size in [0, 1, 1 << 20, (9 << 20) + 3] {
-                let content: Vec<u8> = (0..size).map(|n: usize| (n % 251) as u8).collect();
-                let hash = blake3::hash(&content);
-                let mut file = tempfile::tempfile().unwrap();
-                file.write_all(&content).unwrap();
-                file.rewind().unwrap();
-                blobs.put_file(hash, file).await.unwrap();
-                blobs.put(hash, content.clone().into()).await.unwrap();
-                assert!(blobs.get(hash).await.unwrap() == content);
-                let pieces: Vec<Bytes> = blobs.read(hash, size as u64).try_collect().await.unwrap();
-                assert!(pieces.concat() == content && pieces.iter().all(|p| p.len() as u64 <= PIECE));
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn damage_is_noticed_and_mended_by_the_next_put() {
-        let (dir, blobs) = blobs(false);
-        let hash = blake3::hash(b"content");
-        blobs.put(hash, Bytes::from_static(b"content")).await.unwrap();
-        let hex = hash.to_hex();
-        let path = dir.path().join(&hex[..2]).join(&hex[2..]);
-        std::fs::write(&path, b"c0ntent").unwrap();
-        assert!(matches!(blobs.get(hash).await, Err(BlobError::Damaged(_))));
-        let read: Result<Vec<Bytes>, _> = blobs.read(hash, 7).try_collect().await;
-        assert!(matches!(read, Err(BlobError::Damaged(_))));
-        let restarted = Blobs::local(dir.path(), false).unwrap();
-        restarted.put(hash, Bytes::from_static(b"content")).await.unwrap();
-        assert_eq!(restarted.get(hash).await.unwrap(), "content");
-    }
-
-    #[tokio::test]
-    async fn many_may_write_the_same_at_once() {
-        let (_dir, blobs) = blobs(true);
-        let hash = blake3::hash(b"same");
-        let puts = (0..32).map(|_| blobs.put(hash, Bytes::from_static(b"same")));
-        futures::future::try_join_all(puts).await.unwrap();
-        assert_eq!(blobs.get(hash).await.unwrap(), "same");
-    }
 }

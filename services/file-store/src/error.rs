@@ -1,5 +1,7 @@
 //! What can go wrong in the file store, and which stable reason each error has.
 
+use std::time::Duration;
+
 use slipway_rpc::{Fault, Reason, Violation};
 use slipway_storage::StorageError;
 use uuid::Uuid;
@@ -7,6 +9,9 @@ use uuid::Uuid;
 use crate::archive::{ArchiveError, MAX_ARCHIVE_BYTES};
 use crate::blobs::BlobError;
 use crate::model::{ChangeError, Head, ManifestError, PathError, PatternError};
+
+/// When to ask again for what an object store that is away has.
+const STORE_BACK: Duration = Duration::from_secs(2);
 
 /// An error of a use case.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +77,10 @@ impl From<Error> for Fault {
             }
             Error::RequestIdReused { first_id } => Self::new(Reason::RequestIdReused, message).with("first_id", first_id),
             Error::PageTokenInvalid => Self::new(Reason::PageTokenInvalid, message),
+            Error::Blob(BlobError::Away(e)) => {
+                Self::new(Reason::ServiceUnavailable, BlobError::AWAY).retry_after(STORE_BACK).source(e)
+            }
+            Error::Blob(BlobError::Refused(what, e)) => Self::new(Reason::BlobStoreRefused, what).source(e),
             Error::Store(_) | Error::Blob(_) | Error::Corrupt(_) | Error::Io(_) | Error::Worker(_) => Self::internal(error),
         }
     }

@@ -18,7 +18,7 @@ mod service;
 mod settings;
 mod store;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use slipway_bus::Bus;
@@ -27,7 +27,8 @@ use slipway_rpc::{BuildError, Server};
 use slipway_storage::outbox::Relay;
 use slipway_storage::{Durability, StoreSettings};
 
-pub use settings::Settings;
+use blobs::Blobs;
+pub use settings::{S3Settings, Settings};
 pub use store::Migrator;
 
 /// What the file store stands on.
@@ -43,14 +44,9 @@ pub struct Deps {
 /// Opens and migrates the database, wires the service and registers it with `server`. Nothing runs before the server does.
 pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Result<(), BuildError> {
     settings.check().map_err(|what| BuildError::new(format!("file_store.{what}")))?;
-    let blob_dir = settings.blobs.clone().unwrap_or_else(|| deps.data_dir.join("blobs"));
     let spool = deps.data_dir.join("spool");
-    for dir in [&blob_dir, &spool] {
-        let failed = |e| BuildError::of(format!("the directory {} cannot be made", dir.display()), e);
-        tokio::fs::create_dir_all(dir).await.map_err(failed)?;
-    }
-    let durable = deps.store.durability == Durability::Power;
-    let blobs = blobs::Blobs::local(&blob_dir, durable).map_err(|e| BuildError::of("the blob store cannot be opened", e))?;
+    make_dir(&spool).await?;
+    let blobs = open_blobs(settings, &deps).await?;
     let store = store::WorkspaceStore::open(&deps.store).await;
     let store = store.map_err(|e| BuildError::of("the database of the file store cannot be opened", e))?;
 
@@ -59,4 +55,22 @@ pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Resu
     let service = service::FileStore::new(store, blobs, spool, settings.manifest_cache_mib << 20, settings.heavy_calls);
     server.add_service(FileStoreServiceServer::new(rpc::Rpc::new(Arc::new(service))));
     Ok(())
+}
+
+/// Opens the blob store that the settings name.
+async fn open_blobs(settings: &Settings, deps: &Deps) -> Result<Blobs, BuildError> {
+    let failed = |e| BuildError::of("the blob store cannot be opened", e);
+    let Some(s3) = &settings.s3 else {
+        let dir = settings.blobs.clone().unwrap_or_else(|| deps.data_dir.join("blobs"));
+        make_dir(&dir).await?;
+        return Blobs::local(&dir, deps.store.durability == Durability::Power).map_err(failed);
+    };
+    let blobs = Blobs::s3(s3).map_err(failed)?;
+    blobs.check().await.map_err(|e| BuildError::of(format!("the bucket {} cannot be used: {e}", s3.bucket), e))?;
+    Ok(blobs)
+}
+
+async fn make_dir(dir: &Path) -> Result<(), BuildError> {
+    let failed = |e| BuildError::of(format!("the directory {} cannot be made", dir.display()), e);
+    tokio::fs::create_dir_all(dir).await.map_err(failed)
 }

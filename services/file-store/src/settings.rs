@@ -2,24 +2,85 @@
 
 use std::path::PathBuf;
 
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the file store, the section `[file_store]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// The directory of the file contents; absent: `blobs` in the data directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blobs: Option<PathBuf>,
+    /// The bucket of the file contents; absent: they lie in a local directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Settings>,
     /// How many MiB of revisions' file lists are kept in memory.
     pub manifest_cache_mib: u64,
     /// How many archives, and differences of large files, are worked on at once; the others wait.
     pub heavy_calls: usize,
 }
 
+/// An S3 bucket, the section `[file_store.s3]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct S3Settings {
+    /// Its name. Required.
+    pub bucket: String,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// The server's URL, for servers other than Amazon's; empty: Amazon's.
+    pub endpoint: String,
+    /// What the names of all objects begin with; empty: nothing.
+    pub prefix: String,
+    /// The key's id; empty: what the `AWS_*` variables, a web identity or the machine's metadata say.
+    pub access_key_id: String,
+    /// The key's secret.
+    #[serde(skip_serializing)]
+    pub secret_access_key: SecretString,
+    /// Takes an endpoint that is not encrypted.
+    pub allow_http: bool,
+}
+
+impl Default for S3Settings {
+    fn default() -> Self {
+        Self {
+            bucket: String::new(),
+            region: "us-east-1".to_owned(),
+            endpoint: String::new(),
+            prefix: String::new(),
+            access_key_id: String::new(),
+            secret_access_key: SecretString::default(),
+            allow_http: false,
+        }
+    }
+}
+
+impl S3Settings {
+    fn check(&self) -> Result<(), String> {
+        if self.bucket.is_empty() {
+            return Err("s3.bucket must name a bucket".to_owned());
+        }
+        if self.region.is_empty() {
+            return Err("s3.region must name a region".to_owned());
+        }
+        let (http, https) = (self.endpoint.starts_with("http://"), self.endpoint.starts_with("https://"));
+        if !self.endpoint.is_empty() && !http && !https {
+            return Err("s3.endpoint must start with https:// or http://".to_owned());
+        }
+        if http && !self.allow_http {
+            return Err("s3.endpoint is not encrypted; use https:// or set s3.allow_http".to_owned());
+        }
+        if self.access_key_id.is_empty() != self.secret_access_key.expose_secret().is_empty() {
+            return Err("s3.access_key_id and s3.secret_access_key must be given together".to_owned());
+        }
+        Ok(())
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
-        Self { blobs: None, manifest_cache_mib: 64, heavy_calls: 4 }
+        Self { blobs: None, s3: None, manifest_cache_mib: 64, heavy_calls: 4 }
     }
 }
 
@@ -28,6 +89,12 @@ impl Settings {
     pub fn check(&self) -> Result<(), String> {
         if self.blobs.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
             return Err("blobs must name a directory, or be left out".to_owned());
+        }
+        if let Some(s3) = &self.s3 {
+            s3.check()?;
+            if self.blobs.is_some() {
+                return Err("blobs and s3 exclude each other; leave one of them out".to_owned());
+            }
         }
         if !(1..=65_536).contains(&self.manifest_cache_mib) {
             return Err("manifest_cache_mib must be between 1 and 65536".to_owned());
@@ -51,5 +118,25 @@ mod tests {
         let bad = Settings { manifest_cache_mib: 0, ..Settings::default() };
         assert!(bad.check().unwrap_err().contains("manifest_cache_mib"));
         assert!(serde_json::from_str::<Settings>(r#"{"unknown": 1}"#).is_err());
+    }
+
+    #[test]
+    fn buckets_are_checked() {
+        let check = |text: &str| serde_json::from_str::<Settings>(text).unwrap().check();
+        assert_eq!(check(r#"{"s3": {"bucket": "b"}}"#), Ok(()));
+        let http = r#"{"s3": {"bucket": "b", "endpoint": "http://s3:9000", "allow_http": true}}"#;
+        assert_eq!(check(http), Ok(()));
+        for (text, key) in [
+            (r#"{"s3": {}}"#, "s3.bucket"),
+            (r#"{"s3": {"bucket": "b", "region": ""}}"#, "s3.region"),
+            (r#"{"s3": {"bucket": "b", "endpoint": "s3:9000"}}"#, "s3.endpoint"),
+            (r#"{"s3": {"bucket": "b", "endpoint": "http://s3:9000"}}"#, "s3.allow_http"),
+            (r#"{"s3": {"bucket": "b", "access_key_id": "a"}}"#, "s3.secret_access_key"),
+            (r#"{"blobs": "/blobs", "s3": {"bucket": "b"}}"#, "blobs and s3"),
+        ] {
+            assert!(check(text).unwrap_err().contains(key), "{text}");
+        }
+        let secret = serde_json::from_str::<Settings>(r#"{"s3": {"bucket": "b", "secret_access_key": "hidden"}}"#).unwrap();
+        assert!(!format!("{secret:?}{}", serde_json::to_string(&secret).unwrap()).contains("hidden"));
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the whole service through its API: a real server on a temporary directory, called over its local channel.
 
 mod archives;
+mod buckets;
 mod compare;
 mod reading;
 mod refusals;
@@ -36,6 +37,7 @@ pub(super) struct House {
     running: Option<Running>,
     told: Arc<Told>,
     dir: Arc<tempfile::TempDir>,
+    settings: Settings,
 }
 
 #[derive(Default)]
@@ -55,10 +57,14 @@ impl Handler for Told {
 
 impl House {
     pub(super) async fn start() -> Self {
-        Self::open(Arc::new(tempfile::tempdir().unwrap())).await
+        Self::with(Settings::default()).await
     }
 
-    async fn open(dir: Arc<tempfile::TempDir>) -> Self {
+    pub(super) async fn with(settings: Settings) -> Self {
+        Self::open(Arc::new(tempfile::tempdir().unwrap()), settings).await
+    }
+
+    async fn open(dir: Arc<tempfile::TempDir>, settings: Settings) -> Self {
         let key = IdentityKey::new(&IdentityKey::generate()).unwrap();
         let mut server = Server::new(key);
         let bus = Bus::in_process();
@@ -67,10 +73,10 @@ impl House {
         let url = format!("sqlite://{}", dir.path().join("file-store.db").display());
         let store = StoreSettings { url, durability: Durability::Process };
         let deps = Deps { data_dir: dir.path().to_owned(), store, bus };
-        build(&Settings::default(), deps, &mut server).await.unwrap();
+        build(&settings, deps, &mut server).await.unwrap();
         let client = Client::new(server.channel());
         let running = Some(server.start().await);
-        Self { client, running, told, dir }
+        Self { client, running, told, dir, settings }
     }
 
     /// Stops and starts again on the same directory.
@@ -78,7 +84,7 @@ impl House {
         if let Some(running) = self.running.take() {
             running.stop().await;
         }
-        Self::open(self.dir.clone()).await
+        Self::open(self.dir.clone(), self.settings.clone()).await
     }
 
     pub(super) fn dir(&self) -> &Path {

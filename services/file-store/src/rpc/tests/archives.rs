@@ -5,7 +5,7 @@ use pb::import_archive_request::Part;
 
 use super::*;
 
-fn tar_gz(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(super) fn tar_gz(files: &[(&str, &[u8])]) -> Vec<u8> {
     let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut tar = tar::Builder::new(gzip);
     for (path, content) in files {
