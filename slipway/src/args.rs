@@ -171,6 +171,8 @@ pub(crate) enum Migrate {
     Down,
     /// Show what is missing.
     Status,
+    /// Print the SQL that makes PostgreSQL's roles: the owner of all schemas, and for each service one that may use its own.
+    Roles,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -12,7 +12,7 @@ use slipway_storage::StoreSettings;
 
 use crate::args::Service;
 use crate::error::{Exit, Failure};
-use crate::settings::Settings;
+use crate::settings::{Settings, Store};
 
 const KEY_FILE: &str = "identity.key";
 
@@ -53,7 +53,7 @@ impl DataDir {
     }
 
     /// Takes a service's data for this process.
-    pub(crate) fn lock(&self, service: Service) -> anyhow::Result<Lock> {
+    fn lock(&self, service: Service) -> anyhow::Result<Lock> {
         self.make()?;
         let path = self.path.join(format!("{}.lock", service.name()));
         let mut options = OpenOptions::new();
@@ -75,12 +75,18 @@ impl DataDir {
 
     /// Where a service keeps its rows.
     pub(crate) fn store(&self, settings: &Settings, service: Service) -> StoreSettings {
-        let durability = settings.store.durability;
-        if !settings.store.url.is_empty() {
-            return StoreSettings { url: settings.store.url.clone(), durability };
+        let Store { url, durability, migrate, connections } = settings.store.clone();
+        if !url.is_empty() {
+            return StoreSettings { url, durability, migrate, connections };
         }
         let file = self.path.join(format!("{}.db", service.name())).display().to_string();
-        StoreSettings { url: format!("sqlite://{}", file.replace('%', "%25").replace('?', "%3F")), durability }
+        let url = format!("sqlite://{}", file.replace('%', "%25").replace('?', "%3F"));
+        StoreSettings { url, durability, migrate, connections }
+    }
+
+    /// Takes a service's data for this process, where it is kept in this directory: replicas share what PostgreSQL keeps.
+    pub(crate) fn lock_store(&self, settings: &Settings, service: Service) -> anyhow::Result<Option<Lock>> {
+        if settings.store.url.is_empty() { self.lock(service).map(Some) } else { Ok(None) }
     }
 
     /// The key of the settings, or the one in this directory, which is made when it is missing.
@@ -159,7 +165,9 @@ mod tests {
     fn a_database_per_service_or_one_postgres() {
         let (data, mut settings) = (DataDir { path: "/data".into() }, Settings::default());
         assert_eq!(data.store(&settings, Service::FileStore).url, "sqlite:///data/file-store.db");
+        assert!(data.store(&settings, Service::FileStore).migrate);
         settings.store.url = "postgres://db/slipway".into();
+        assert!(data.lock_store(&settings, Service::FileStore).unwrap().is_none(), "replicas share it");
         assert_eq!(data.store(&settings, Service::FileStore).url, "postgres://db/slipway");
     }
 }

@@ -8,6 +8,9 @@ use crate::output::Out;
 use crate::settings::Settings;
 use crate::suite::STATEFUL;
 
+/// Owns every schema, and is who `slipway migrate` signs in as.
+const OWNER: &str = "slipway_owner";
+
 /// Migrates, or tells what is missing.
 pub(crate) async fn migrate(
     settings: &Settings,
@@ -16,6 +19,9 @@ pub(crate) async fn migrate(
     action: Migrate,
     steps: u32,
 ) -> anyhow::Result<()> {
+    if action == Migrate::Roles {
+        return out.raw(roles(only).as_bytes());
+    }
     let data = DataDir::new(settings)?;
     let chosen: Vec<_> = STATEFUL.into_iter().filter(|s| only.is_none_or(|o| o == *s)).collect();
     if chosen.is_empty() {
@@ -35,6 +41,37 @@ pub(crate) async fn migrate(
     Ok(())
 }
 
+/// Least privilege: who owns the schemas changes them; a service reads and writes the rows of its own, and nothing else.
+fn roles(only: Option<Service>) -> String {
+    let role = |name: &str| {
+        format!(
+            "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') THEN CREATE ROLE {name} LOGIN; END IF; END $$;\n"
+        )
+    };
+    let mut sql = "-- To be run by a superuser in Slipway's database, again after an upgrade that brings new services.\n\
+                   -- Then give each role a password: \\password slipway_owner, and so on.\n"
+        .to_owned();
+    sql += &role(OWNER);
+    // A superuser may do this anyway; elsewhere it takes membership to give a schema away.
+    sql += &format!("GRANT {OWNER} TO CURRENT_USER;\nREVOKE CREATE ON SCHEMA public FROM PUBLIC;\n");
+    for service in STATEFUL.into_iter().filter(|service| only.is_none_or(|only| only == *service)) {
+        let schema = service.name().replace('-', "_");
+        let user = format!("slipway_{schema}");
+        sql += "\n";
+        sql += &role(&user);
+        sql += &format!(
+            "CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {OWNER};\n\
+             GRANT USAGE ON SCHEMA {schema} TO {user};\n\
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {user};\n\
+             GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {user};\n\
+             ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} IN SCHEMA {schema} \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {user};\n\
+             ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} IN SCHEMA {schema} GRANT USAGE, SELECT ON SEQUENCES TO {user};\n"
+        );
+    }
+    sql
+}
+
 async fn one<M: MigratorTrait>(
     settings: &Settings,
     data: &DataDir,
@@ -43,11 +80,11 @@ async fn one<M: MigratorTrait>(
     action: Migrate,
     steps: u32,
 ) -> anyhow::Result<()> {
-    let _lock = if action == Migrate::Status { None } else { Some(data.lock(service)?) };
+    let _lock = if action == Migrate::Status { None } else { data.lock_store(settings, service)? };
     let store = Store::open(&data.store(settings, service), &service.name().replace('-', "_")).await?;
     let before = store.pending::<M>().await?;
     match action {
-        Migrate::Status => {}
+        Migrate::Status | Migrate::Roles => {}
         Migrate::Up => store.migrate::<M>().await?,
         Migrate::Down => store.rollback::<M>(Some(steps)).await?,
     }

@@ -90,13 +90,24 @@ pub(crate) struct Bus {
 }
 
 /// Where state lives.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Store {
     /// A PostgreSQL URL, in which each service has a schema of its own; empty: a SQLite file per service in `data_dir`.
     pub(crate) url: String,
     /// What a commit survives, on SQLite: `power` cuts too, or the end of the `process` only.
     pub(crate) durability: Durability,
+    /// Whether a service brings its schema up to date when it starts; else it does not start while migrations are missing,
+    /// and `slipway migrate` applies them.
+    pub(crate) migrate: bool,
+    /// The most connections that a service makes to PostgreSQL.
+    pub(crate) connections: u32,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: String::new(), durability: Durability::default(), migrate: true, connections: 16 }
+    }
 }
 
 /// How the services know who is calling.
@@ -130,6 +141,9 @@ fn checked(loader: Loader) -> anyhow::Result<Loaded<Settings>> {
     }
     if !s.store.url.is_empty() && !s.store.url.starts_with("postgres://") && !s.store.url.starts_with("postgresql://") {
         return Err(loaded.invalid("store.url", "should be empty or start with postgres://").into());
+    }
+    if !(2..=1000).contains(&s.store.connections) {
+        return Err(loaded.invalid("store.connections", "must be between 2 and 1000").into());
     }
     for (key, uri) in [
         ("services.conversation", &s.services.conversation),
@@ -203,6 +217,7 @@ mod tests {
             ("SLIPWAY_BUS__URL", "http://x", "bus.url"),
             ("SLIPWAY_STORE__URL", "mysql://x", "store.url"),
             ("SLIPWAY_STORE__DURABILITY", "none", "store.durability"),
+            ("SLIPWAY_STORE__CONNECTIONS", "1", "store.connections"),
             ("SLIPWAY_SERVICES__PLANNER", "planner:50051", "services.planner"),
             ("SLIPWAY_DATA_DIR", " ", "data_dir"),
             ("SLIPWAY_INFERENCE__DEFAULT_MODEL", "nothing", "inference.default_model"),

@@ -39,7 +39,7 @@ impl<'a> Parts<'a> {
         neighbour: &dyn Fn(Service) -> anyhow::Result<Channel>,
         server: &mut Server,
     ) -> anyhow::Result<Option<Lock>> {
-        let lock = if STATEFUL.contains(&service) { Some(self.data.lock(service)?) } else { None };
+        let lock = if STATEFUL.contains(&service) { self.data.lock_store(self.settings, service)? } else { None };
         let (settings, bus) = (self.settings, self.bus.clone());
         let store = self.data.store(settings, service);
         let data_dir: PathBuf = self.data.path().to_owned();

@@ -10,6 +10,7 @@ mod door;
 mod files;
 mod infra;
 mod kill;
+mod migrations;
 mod models;
 mod neighbours;
 mod plans;

@@ -28,6 +28,14 @@ pub enum StorageError {
     /// A migration failed.
     #[error("the schema cannot be changed")]
     Migration(#[source] DbErr),
+    /// Migrations are missing, and the settings say that this process applies none.
+    #[error("the schema {schema} lacks {}; run `slipway migrate` as its owner, or set store.migrate", missing.join(", "))]
+    Outdated {
+        /// Which schema.
+        schema: String,
+        /// The migrations' names.
+        missing: Vec<String>,
+    },
     /// A statement failed.
     #[error("the database failed")]
     Database(#[source] DbErr),

@@ -1,5 +1,6 @@
 //! The connection to one service's database, and its write transactions.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
     Statement, TransactionOptions, TransactionTrait, Value,
 };
-use sea_orm_migration::MigratorTrait;
+use sea_orm_migration::{MigratorTrait, SchemaManager};
 use serde::{Deserialize, Serialize};
 use slipway_bus::{Listener, Live};
 use tokio::sync::Notify;
@@ -20,20 +21,29 @@ use crate::event_log::Hub;
 use crate::{StorageError, batch};
 
 const READERS: u32 = 4;
-const POSTGRES_CONNECTIONS: u32 = 16;
 const ACQUIRE: Duration = Duration::from_secs(30);
 /// Waits for another process that looks into the file, such as a backup.
 const BUSY: Duration = Duration::from_secs(10);
 const STATEMENTS_KEPT: usize = 256;
 
 /// Where the state lives.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug)]
 pub struct StoreSettings {
     /// `sqlite:///path/file.db` or `postgres://user@host/database`.
     pub url: String,
     /// What a commit survives.
-    #[serde(default)]
     pub durability: Durability,
+    /// Whether [`Store::prepare`] changes the schema, or leaves that to somebody with the right to do so.
+    pub migrate: bool,
+    /// The most connections to PostgreSQL at once.
+    pub connections: u32,
+}
+
+impl Default for StoreSettings {
+    /// No URL yet; a schema that is kept up to date, by 16 connections.
+    fn default() -> Self {
+        Self { url: String::new(), durability: Durability::default(), migrate: true, connections: 16 }
+    }
 }
 
 /// What a commit survives, on SQLite; PostgreSQL has its own settings.
@@ -77,7 +87,7 @@ impl Store {
             let write = open_sqlite(settings, 1, false).await?;
             (DbBackend::Sqlite, write, open_sqlite(settings, READERS, true).await?)
         } else if settings.url.starts_with("postgres:") || settings.url.starts_with("postgresql:") {
-            let pool = open_postgres(settings, schema, POSTGRES_CONNECTIONS).await?;
+            let pool = open_postgres(settings, schema, settings.connections).await?;
             (DbBackend::Postgres, pool.clone(), pool)
         } else {
             return Err(StorageError::Settings("the url starts neither with sqlite: nor with postgres:".to_owned()));
@@ -110,8 +120,21 @@ impl Store {
         format!("{}.{topic}", self.inner.schema)
     }
 
-    /// Applies every migration that is missing. Several replicas may do so at once.
+    /// Brings the schema up to date, or, where the settings leave that to others, fails unless it is.
+    pub async fn prepare<M: MigratorTrait>(&self) -> Result<(), StorageError> {
+        if self.inner.settings.migrate {
+            return self.migrate::<M>().await;
+        }
+        let missing = self.pending::<M>().await?;
+        if missing.is_empty() { Ok(()) } else { Err(StorageError::Outdated { schema: self.inner.schema.clone(), missing }) }
+    }
+
+    /// Applies every migration that is missing. Several replicas may do so at once, beside those of the version before or
+    /// after: what a newer one has applied is left alone.
     pub async fn migrate<M: MigratorTrait>(&self) -> Result<(), StorageError> {
+        if self.pending::<M>().await?.is_empty() {
+            return Ok(());
+        }
         let pool = self.migration_pool().await?;
         let done = M::up(&pool, None).await.map_err(StorageError::Migration);
         self.close_migration_pool(pool).await;
@@ -128,8 +151,16 @@ impl Store {
 
     /// The names of the migrations that are missing, without changing anything.
     pub async fn pending<M: MigratorTrait>(&self) -> Result<Vec<String>, StorageError> {
-        let pending = M::get_pending_migrations_read_only(self.read()).await.map_err(StorageError::Migration)?;
-        Ok(pending.iter().map(|migration| migration.name().to_owned()).collect())
+        let table = M::migration_table_name().to_string();
+        let mut applied = HashSet::new();
+        if SchemaManager::new(self.read()).has_table(&table).await.map_err(StorageError::Migration)? {
+            let rows = self.read().query_all_raw(self.statement(format!("SELECT version FROM {table}"), [])).await?;
+            for row in rows {
+                applied.insert(row.try_get_by_index::<String>(0)?);
+            }
+        }
+        let all = M::migrations().into_iter().map(|migration| migration.name().to_owned());
+        Ok(all.filter(|name| !applied.contains(name)).collect())
     }
 
     /// For reading outside a transaction. On SQLite it refuses to write.
@@ -191,7 +222,11 @@ impl Store {
         let pool = open_postgres(&self.inner.settings, schema, 1).await?;
         // Released with the pool's only connection.
         pool.execute_unprepared(&format!("SELECT pg_advisory_lock(hashtext('slipway.migrate.{schema}'))")).await?;
-        pool.execute_unprepared(&format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")).await?;
+        // Not "if not exists": that wants the right to make one even where there is one.
+        let known = "SELECT 1 FROM pg_namespace WHERE nspname = $1";
+        if pool.query_one_raw(self.statement(known, [schema.as_str().into()])).await?.is_none() {
+            pool.execute_unprepared(&format!("CREATE SCHEMA \"{schema}\"")).await?;
+        }
         Ok(pool)
     }
 
@@ -336,6 +371,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_schema_that_is_others_to_change_is_only_looked_at() {
+        let test = TestStore::new().await;
+        let mut settings = test.settings.clone();
+        settings.migrate = false;
+        let looker = || async { Store::open(&settings, &test.schema).await.expect("opened") };
+        looker().await.prepare::<Migrator>().await.expect("nothing is missing");
+        // What a newer version has applied is nobody else's business.
+        let newer = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m99999999_later', 0)";
+        test.store.write().execute_unprepared(newer).await.expect("noted");
+        looker().await.prepare::<Migrator>().await.expect("nothing of ours is missing");
+        test.store.migrate::<Migrator>().await.expect("nothing to do");
+        test.store.write().execute_unprepared("DELETE FROM seaql_migrations").await.expect("forgotten");
+        let error = looker().await.prepare::<Migrator>().await.expect_err("all is missing");
+        assert!(error.to_string().contains("slipway migrate") && error.to_string().contains("m00000001"), "{error}");
+    }
+
+    #[tokio::test]
     async fn hooks_run_after_a_commit_only() {
         let test = TestStore::new().await;
         let calls = Arc::new(AtomicU32::new(0));
@@ -403,10 +455,11 @@ mod tests {
     #[tokio::test]
     async fn settings_without_a_file_are_refused() {
         for url in ["sqlite::memory:", "sqlite://", "mysql://x/y", "nonsense"] {
-            let settings = StoreSettings { url: url.to_owned(), durability: Durability::Power };
+            let settings = StoreSettings { url: url.to_owned(), durability: Durability::Power, ..StoreSettings::default() };
             assert!(matches!(Store::open(&settings, "test").await, Err(StorageError::Settings(_))), "{url}");
         }
-        let settings = StoreSettings { url: "sqlite:///nowhere/x.db".to_owned(), durability: Durability::Power };
+        let settings =
+            StoreSettings { url: "sqlite:///nowhere/x.db".to_owned(), durability: Durability::Power, ..StoreSettings::default() };
         assert!(matches!(Store::open(&settings, "a\"b").await, Err(StorageError::Settings(_))));
     }
 }

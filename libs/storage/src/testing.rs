@@ -29,8 +29,8 @@ const POSTGRES: &str = "SLIPWAY_TEST_POSTGRES";
 
 pub(crate) struct TestStore {
     pub(crate) store: Store,
-    settings: StoreSettings,
-    schema: String,
+    pub(crate) settings: StoreSettings,
+    pub(crate) schema: String,
     _dir: TempDir,
 }
 
@@ -49,7 +49,7 @@ impl TestStore {
     }
 
     async fn at(url: String, dir: TempDir) -> TestStore {
-        let settings = StoreSettings { url, durability: Durability::Process };
+        let settings = StoreSettings { url, durability: Durability::Process, ..StoreSettings::default() };
         let schema = format!("test_{}", Uuid::now_v7().simple());
         let store = Store::open(&settings, &schema).await.expect("opened");
         store.migrate::<Migrator>().await.expect("migrated");

@@ -25,7 +25,7 @@ impl Records {
     /// Opens and migrates it.
     pub(crate) async fn open(settings: &StoreSettings) -> Result<Self, StorageError> {
         let store = Store::open(settings, "conversation").await?;
-        store.migrate::<Migrator>().await?;
+        store.prepare::<Migrator>().await?;
         Ok(Self { store })
     }
 

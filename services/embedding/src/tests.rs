@@ -89,6 +89,7 @@ impl World {
             store: StoreSettings {
                 url: format!("sqlite://{}/embedding.db", dir.path().display()),
                 durability: Durability::Process,
+                ..Default::default()
             },
             bus: bus.clone(),
             file_store: server.channel(),

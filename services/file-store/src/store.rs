@@ -44,7 +44,7 @@ impl WorkspaceStore {
     /// Opens the database and brings its tables up to date.
     pub(crate) async fn open(settings: &StoreSettings) -> Result<Self, StorageError> {
         let store = Store::open(settings, "file_store").await?;
-        store.migrate::<Migrator>().await?;
+        store.prepare::<Migrator>().await?;
         Ok(Self { store })
     }
 

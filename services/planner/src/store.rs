@@ -36,7 +36,7 @@ impl PlanStore {
     pub(crate) async fn open(settings: &StoreSettings, live: &Live, queue: QueueSettings) -> Result<PlanStore, StorageError> {
         let store = Store::open(settings, SCHEMA).await?;
         store.join(live);
-        store.migrate::<Migrator>().await?;
+        store.prepare::<Migrator>().await?;
         Ok(PlanStore { log: EventLog::new(store.clone()), queue: Queue::new(store.clone(), queue), store })
     }
 

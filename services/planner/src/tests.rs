@@ -47,7 +47,11 @@ impl Suite {
         let mut server = Server::new(key);
         let channel = server.channel();
         world.serve(&mut server);
-        let store = StoreSettings { url: format!("sqlite://{}/planner.db", dir.display()), durability: Durability::Process };
+        let store = StoreSettings {
+            url: format!("sqlite://{}/planner.db", dir.display()),
+            durability: Durability::Process,
+            ..Default::default()
+        };
         let deps = Deps {
             store,
             bus: Bus::in_process(),

@@ -179,7 +179,7 @@ async fn serve(settings: &Settings, place: Place, fake: Fake) -> (Running, Chann
         None => Bus::in_process(),
     };
     let deps = Deps {
-        store: StoreSettings { url: place.url, durability: Durability::Process },
+        store: StoreSettings { url: place.url, durability: Durability::Process, ..Default::default() },
         bus,
         planner: channel.clone(),
         embedding: channel.clone(),

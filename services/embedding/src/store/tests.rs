@@ -11,7 +11,7 @@ use crate::model::state::State;
 async fn records() -> (tempfile::TempDir, Records) {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/embedding.db", dir.path().display());
-    let records = Records::open(&StoreSettings { url, durability: Durability::Process }).await.unwrap();
+    let records = Records::open(&StoreSettings { url, durability: Durability::Process, ..Default::default() }).await.unwrap();
     (dir, records)
 }
 

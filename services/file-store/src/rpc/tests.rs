@@ -71,7 +71,7 @@ impl House {
         let told = Arc::new(Told::default());
         bus.subscribe("test", ">", told.clone()).await.unwrap();
         let url = format!("sqlite://{}", dir.path().join("file-store.db").display());
-        let store = StoreSettings { url, durability: Durability::Process };
+        let store = StoreSettings { url, durability: Durability::Process, ..Default::default() };
         let deps = Deps { data_dir: dir.path().to_owned(), store, bus };
         build(&settings, deps, &mut server).await.unwrap();
         let client = Client::new(server.channel());
