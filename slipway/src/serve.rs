@@ -1,6 +1,7 @@
 //! `slipway serve <service>`: one service alone, over TCP.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
@@ -57,16 +58,17 @@ pub(crate) async fn serve(settings: &Settings, out: &Out, service: Service, list
     parts.add_bus(&mut server);
     say(out, service, listener.local_addr()?)?;
     let running = server.start().await;
-    serve_until_stopped(signals, running, exporter, listener).await
+    serve_until_stopped(signals, running, exporter, listener, Duration::from_secs(settings.drain_seconds)).await
 }
 
-/// The service's own listener drains when the server's token is cancelled, and so do its background tasks: a service
-/// behind the gateway has no clients that could not try again.
+/// When it is asked to stop, its background tasks end and give back what they held, so that another replica goes on with it;
+/// the calls under way may finish for as long as `drain`.
 async fn serve_until_stopped(
     mut signals: Signals,
     running: slipway_rpc::Running,
     exporter: Option<Exporter>,
     listener: TcpListener,
+    drain: Duration,
 ) -> anyhow::Result<()> {
     let stop = running.shutdown();
     let stopped_by_us = async {
@@ -88,7 +90,7 @@ async fn serve_until_stopped(
         stop.cancel();
         asked
     };
-    let (served, (), asked) = tokio::join!(running.serve(listener), scraped, asked);
+    let (served, (), asked) = tokio::join!(running.serve(listener, drain), scraped, asked);
     running.stop().await;
     served?;
     if !asked {

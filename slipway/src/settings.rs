@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) listen: String,
     /// Where the embedded engines keep their data.
     pub(crate) data_dir: String,
+    /// How long a service that is asked to stop lets the calls under way finish; the gateway has its own.
+    pub(crate) drain_seconds: u64,
     pub(crate) gateway: slipway_gateway::Settings,
     pub(crate) conversation: slipway_conversation::Settings,
     pub(crate) planner: slipway_planner::Settings,
@@ -39,6 +41,7 @@ impl Default for Settings {
         Self {
             listen: "127.0.0.1:50051".into(),
             data_dir: "~/.local/share/slipway".into(),
+            drain_seconds: 10,
             gateway: Default::default(),
             conversation: Default::default(),
             planner: Default::default(),

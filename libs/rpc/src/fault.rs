@@ -50,6 +50,11 @@ impl Fault {
         Self::new(Reason::Internal, "something failed inside Slipway; the server's log has the cause").source(source)
     }
 
+    /// What Slipway keeps its state in is away for the moment. The cause goes to the log.
+    pub fn away(source: impl Into<BoxError>) -> Self {
+        Self::new(Reason::ServiceUnavailable, "the store that the call needs is away; try again").source(source)
+    }
+
     /// A neighbour's error, with its reason and message kept.
     pub fn from_status(status: &Status) -> Self {
         let details = status.get_error_details();

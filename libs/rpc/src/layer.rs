@@ -2,7 +2,6 @@
 //! identity is verified, the deadline enforced, the span opened, and errors that tonic made itself get their details.
 
 use std::convert::Infallible;
-use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -28,11 +28,13 @@ const OURS: &str = "/slipway.";
 pub(crate) struct Door {
     routes: Routes,
     key: IdentityKey,
+    hang_up: CancellationToken,
 }
 
 impl Door {
-    pub(crate) fn new(routes: Routes, key: IdentityKey) -> Self {
-        Self { routes, key }
+    /// `hang_up` ends every stream.
+    pub(crate) fn new(routes: Routes, key: IdentityKey, hang_up: CancellationToken) -> Self {
+        Self { routes, key, hang_up }
     }
 
     pub(crate) fn call(&self, mut request: http::Request<Body>) -> BoxFuture<'static, Result<http::Response<Body>, BoxError>> {
@@ -58,15 +60,17 @@ impl Door {
         let deadline = ctx.deadline;
         request.extensions_mut().insert(ctx);
         let answer = self.routes.clone().call(request);
+        let hang_up = self.hang_up.clone();
         let answer = async move {
             let response = match deadline {
                 None => answer.await?,
                 Some(at) => match tokio::time::timeout_at(at.into(), answer).await {
-                    Ok(response) => response?.map(|body| Body::new(DeadlineBody { body, at, timer: None, over: false })),
+                    Ok(response) => response?,
                     Err(_) => return Ok(Status::from(expired()).into_http()),
                 },
             };
-            Ok(complete(response))
+            let bounded = |body| Body::new(BoundedBody { body, deadline, hang_up, end: None, over: false });
+            Ok(complete(response.map(bounded)))
         };
         Box::pin(answer.instrument(span))
     }
@@ -146,15 +150,33 @@ fn complete(response: http::Response<Body>) -> http::Response<Body> {
     Status::from(fault).into_http()
 }
 
-/// A response body that ends with DEADLINE_EXCEEDED when the call's deadline passes before it does.
-struct DeadlineBody {
+/// A response body that ends with DEADLINE_EXCEEDED when the call's deadline passes before it does, and with UNAVAILABLE
+/// when the server hangs up.
+struct BoundedBody {
     body: Body,
-    at: Instant,
-    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    deadline: Option<Instant>,
+    hang_up: CancellationToken,
+    /// Made when first waited for: most answers are there at once.
+    end: Option<BoxFuture<'static, Fault>>,
     over: bool,
 }
 
-impl HttpBody for DeadlineBody {
+async fn bound(deadline: Option<Instant>, hang_up: CancellationToken) -> Fault {
+    let passed = async {
+        match deadline {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = passed => expired(),
+        () = hang_up.cancelled() => {
+            Fault::new(Reason::ServiceUnavailable, "this replica is stopping; call again, and go on after what you have seen")
+        }
+    }
+}
+
+impl HttpBody for BoundedBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -165,13 +187,13 @@ impl HttpBody for DeadlineBody {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             return Poll::Ready(frame);
         }
-        let at = self.at;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
-        ready!(timer.as_mut().poll(cx));
+        let (deadline, hang_up) = (self.deadline, self.hang_up.clone());
+        let end = self.end.get_or_insert_with(|| Box::pin(bound(deadline, hang_up)));
+        let fault = ready!(end.as_mut().poll(cx));
         self.over = true;
         self.body = Body::empty();
         let mut trailers = HeaderMap::new();
-        Status::from(expired()).add_header(&mut trailers)?;
+        Status::from(fault).add_header(&mut trailers)?;
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 

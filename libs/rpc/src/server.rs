@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -20,6 +21,9 @@ use tower::Service;
 use crate::layer::Door;
 use crate::{BoxError, Channel, IdentityKey};
 
+/// How long streams may take to say that they end.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// The services and background tasks of one process.
 pub struct Server {
     key: IdentityKey,
@@ -27,6 +31,7 @@ pub struct Server {
     names: Vec<&'static str>,
     tasks: Vec<(&'static str, BoxFuture<'static, ()>)>,
     shutdown: CancellationToken,
+    drained: CancellationToken,
     door: Arc<OnceLock<Door>>,
 }
 
@@ -39,6 +44,7 @@ impl Server {
             names: Vec::new(),
             tasks: Vec::new(),
             shutdown: CancellationToken::new(),
+            drained: CancellationToken::new(),
             door: Arc::default(),
         }
     }
@@ -60,9 +66,14 @@ impl Server {
         self.tasks.push((name, Box::pin(task)));
     }
 
-    /// Cancelled when the server is to stop.
+    /// Cancelled when the server is to stop: background work ends, and calls under way may finish.
     pub fn shutdown(&self) -> CancellationToken {
         self.shutdown.clone()
+    }
+
+    /// Cancelled after [`Server::shutdown`], when no call from outside is under way any more: what calls need may go.
+    pub fn drained(&self) -> CancellationToken {
+        self.drained.clone()
     }
 
     /// A channel to the services of this server, without a socket. Works once the server has started.
@@ -82,7 +93,8 @@ impl Server {
         for name in &self.names {
             health.set_service_status(name, ServingStatus::Serving).await;
         }
-        let door = Door::new(self.routes.routes().prepare(), self.key);
+        let hang_up = CancellationToken::new();
+        let door = Door::new(self.routes.routes().prepare(), self.key, hang_up.clone());
         let tasks = TaskTracker::new();
         // The cell is only ever set here, and `start` consumes the server.
         let _ = self.door.set(door.clone());
@@ -97,7 +109,8 @@ impl Server {
             });
         }
         tasks.close();
-        Running { door, health, names: self.names, tasks, shutdown: self.shutdown }
+        let Self { names, shutdown, drained, .. } = self;
+        Running { door, health, names, tasks, shutdown, drained, hang_up }
     }
 }
 
@@ -108,6 +121,9 @@ pub struct Running {
     names: Vec<&'static str>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+    drained: CancellationToken,
+    /// Streams end now, whatever they wait for.
+    hang_up: CancellationToken,
 }
 
 impl Running {
@@ -116,11 +132,13 @@ impl Running {
         self.shutdown.clone()
     }
 
-    /// Serves over TCP until the shutdown token is cancelled, then lets the calls that are under way finish.
-    pub async fn serve(&self, listener: TcpListener) -> Result<(), BuildError> {
+    /// Serves over TCP until the shutdown token is cancelled. Then health turns NOT_SERVING, connections are told to go
+    /// elsewhere, and calls that are under way may finish: streams that follow what another replica goes on with, too. What
+    /// takes longer than `drain` ends with UNAVAILABLE.
+    pub async fn serve(&self, listener: TcpListener, drain: Duration) -> Result<(), BuildError> {
         let health = self.health.clone();
         let (names, shutdown) = (self.names.clone(), self.shutdown.clone());
-        let drained = async move {
+        let leaving = async move {
             shutdown.cancelled().await;
             for name in names {
                 health.set_service_status(name, ServingStatus::NotServing).await;
@@ -128,18 +146,33 @@ impl Running {
         };
         // The builder's own `tcp_nodelay` says nothing to sockets that come from outside.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        tonic::transport::Server::builder()
+        let serving = tonic::transport::Server::builder()
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(8 << 20)
-            .serve_with_incoming_shutdown(self.door.clone(), incoming, drained)
-            .await
-            .map_err(|e| BuildError::of("the server failed", e))
+            .serve_with_incoming_shutdown(self.door.clone(), incoming, leaving);
+        let too_long = async {
+            self.shutdown.cancelled().await;
+            tokio::time::sleep(drain).await;
+            self.hang_up.cancel();
+            tokio::time::sleep(GOODBYE).await;
+        };
+        let served = tokio::select! {
+            served = serving => served.map_err(|e| BuildError::of("the server failed", e)),
+            () = too_long => {
+                tracing::warn!("calls were broken off: they took longer than drain_seconds");
+                Ok(())
+            }
+        };
+        self.drained.cancel();
+        served
     }
 
-    /// Stops the background tasks and waits for them.
+    /// Stops the background tasks and waits for them. No call from outside may be under way any more.
     pub async fn stop(self) {
         self.shutdown.cancel();
+        self.drained.cancel();
         self.tasks.wait().await;
+        self.hang_up.cancel();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sea_orm::{DbErr, SqlErr};
+use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
 /// Any error of a caller's code that this crate passes on.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -59,6 +59,36 @@ impl StorageError {
         }
     }
 }
+
+impl StorageError {
+    /// Whether the database is away, overloaded, or had to break off for another's sake: the same again may well succeed.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            StorageError::Open(error) | StorageError::Database(error) => is_unavailable(error),
+            StorageError::Interrupted => true,
+            _ => false,
+        }
+    }
+}
+
+fn is_unavailable(error: &DbErr) -> bool {
+    let runtime = match error {
+        DbErr::ConnectionAcquire(_) => return true,
+        DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) => runtime,
+        _ => return false,
+    };
+    let RuntimeErr::SqlxError(error) = runtime else { return false };
+    match &**error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| TRANSIENT.iter().any(|class| code.starts_with(class))),
+        _ => false,
+    }
+}
+
+/// Classes of PostgreSQL's error codes, and some codes: connection exceptions, transaction rollbacks, insufficient resources,
+/// and shutdowns (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+const TRANSIENT: &[&str] = &["08", "40", "53", "57P"];
 
 impl From<DbErr> for StorageError {
     fn from(error: DbErr) -> StorageError {

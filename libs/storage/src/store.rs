@@ -22,6 +22,8 @@ use crate::{StorageError, batch};
 
 const READERS: u32 = 4;
 const ACQUIRE: Duration = Duration::from_secs(30);
+/// Rather refuse a call than keep it waiting for a database that is away.
+const ACQUIRE_POSTGRES: Duration = Duration::from_secs(8);
 /// Waits for another process that looks into the file, such as a backup.
 const BUSY: Duration = Duration::from_secs(10);
 const STATEMENTS_KEPT: usize = 256;
@@ -347,7 +349,7 @@ async fn open_sqlite(settings: &StoreSettings, connections: u32, query_only: boo
 
 async fn open_postgres(settings: &StoreSettings, schema: &str, connections: u32) -> Result<DatabaseConnection, StorageError> {
     let mut options = ConnectOptions::new(&settings.url);
-    options.max_connections(connections).acquire_timeout(ACQUIRE).sqlx_logging(false);
+    options.max_connections(connections).acquire_timeout(ACQUIRE_POSTGRES).sqlx_logging(false);
     options.set_schema_search_path(schema).set_application_name(format!("slipway-{schema}"));
     Database::connect(options).await.map_err(StorageError::Open)
 }

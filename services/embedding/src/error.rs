@@ -46,6 +46,7 @@ impl From<Error> for Fault {
             Error::Pattern(_) => Fault::new(Reason::PatternInvalid, error.to_string()),
             Error::EmbedderUnavailable(_) => Fault::new(Reason::EmbedderUnavailable, error.to_string()),
             Error::Fault(fault) => fault,
+            Error::Store(ref source) if source.is_unavailable() => Fault::away(error),
             Error::Embedder(_) | Error::Index(_) | Error::Store(_) => Fault::internal(error),
         }
     }

@@ -81,11 +81,12 @@ async fn build_with(
     server.add_service(EmbeddingServiceServer::new(rpc::Rpc(service.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES));
     let shutdown = server.shutdown();
     server.add_task("embedding-index", {
-        let (service, shutdown) = (service.clone(), shutdown.clone());
+        // Searches that are under way still need it.
+        let (service, drained) = (service.clone(), server.drained());
         async move {
             match service.open_index(dir, lock).await {
                 Ok(()) => {
-                    shutdown.cancelled().await;
+                    drained.cancelled().await;
                     service.close_index().await;
                 }
                 Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the search index cannot be opened"),

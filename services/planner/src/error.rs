@@ -31,8 +31,6 @@ pub(crate) enum Error {
     PageTokenInvalid,
     #[error("the cursor is beyond the plan's events, or they are no longer kept")]
     CursorOutOfRange { oldest: u64, latest: u64 },
-    #[error("the server is stopping; watch the plan again")]
-    Stopping,
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
@@ -67,7 +65,9 @@ impl From<Error> for Fault {
             Error::CursorOutOfRange { oldest, latest } => {
                 Fault::new(Reason::CursorOutOfRange, message).with("oldest", oldest).with("latest", latest)
             }
-            Error::Stopping => Fault::new(Reason::ServiceUnavailable, message),
+            Error::Storage(source) | Error::Append(AppendError::Storage(source)) if source.is_unavailable() => {
+                Fault::away(source)
+            }
             Error::Storage(source) => Fault::internal(source),
             Error::Append(source) => Fault::internal(source),
             Error::LeaseLost(source) => Fault::internal(source),

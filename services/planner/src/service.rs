@@ -9,7 +9,6 @@ use slipway_rpc::{Check, Ctx, now_micros};
 use slipway_storage::Tx;
 use slipway_storage::page;
 use slipway_storage::requests::Claim;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clients::Neighbours;
@@ -40,7 +39,6 @@ pub(crate) struct Planner {
     pub(crate) store: PlanStore,
     pub(crate) neighbours: Neighbours,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) shutdown: CancellationToken,
 }
 
 /// Where a listing goes on.

@@ -1,4 +1,4 @@
-//! Following a plan's events: from where to where, with heartbeats, until the phase ends or the server stops.
+//! Following a plan's events: from where to where, with heartbeats, until the phase ends.
 
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
@@ -52,25 +52,17 @@ impl Planner {
             return stream::empty().boxed();
         }
         let log = Some(self.store.log().follow(plan_id, after));
-        let (heartbeat, shutdown) = (self.settings.heartbeat(), self.shutdown.clone());
-        stream::unfold(log, move |log| {
-            let shutdown = shutdown.clone();
-            async move {
-                let mut log = log?;
-                let next = tokio::select! {
-                    biased;
-                    next = tokio::time::timeout(heartbeat, log.next()) => next,
-                    () = shutdown.cancelled() => return Some((Err(Error::Stopping), None)),
-                };
-                let event = match next {
-                    Err(_) => Ok(events::passing(plan_id, Event::Heartbeat(proto::Heartbeat {}))),
-                    Ok(Some(Ok((_, payload)))) => events::decode(&payload),
-                    Ok(Some(Err(error))) => Err(error.into()),
-                    Ok(None) => return None,
-                };
-                let over = event.as_ref().map_or(true, |event| until.ends_with(event));
-                Some((event, (!over).then_some(log)))
-            }
+        let heartbeat = self.settings.heartbeat();
+        stream::unfold(log, move |log| async move {
+            let mut log = log?;
+            let event = match tokio::time::timeout(heartbeat, log.next()).await {
+                Err(_) => Ok(events::passing(plan_id, Event::Heartbeat(proto::Heartbeat {}))),
+                Ok(Some(Ok((_, payload)))) => events::decode(&payload),
+                Ok(Some(Err(error))) => Err(error.into()),
+                Ok(None) => return None,
+            };
+            let over = event.as_ref().map_or(true, |event| until.ends_with(event));
+            Some((event, (!over).then_some(log)))
         })
         .boxed()
     }
