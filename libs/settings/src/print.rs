@@ -78,8 +78,21 @@ pub(crate) fn is_secret(key: &str) -> bool {
     ["key", "secret", "password", "token"].iter().any(|end| name == *end || name.ends_with(&format!("_{end}")))
 }
 
-/// `postgres://user:secret@host` without the secret.
+/// `postgres://user:secret@host` without the secret; likewise several addresses with commas between.
 fn without_password(text: &str) -> String {
+    let begins = |rest: &str| {
+        let scheme = rest.trim_start().split_once("://").map(|(scheme, _)| scheme);
+        scheme.is_some_and(|scheme| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric()))
+    };
+    // A password may contain a comma, but no address.
+    let next = text.match_indices(',').find(|(at, _)| begins(&text[at + 1..]));
+    match next {
+        Some((at, _)) => format!("{},{}", in_one(&text[..at]), without_password(&text[at + 1..])),
+        None => in_one(text),
+    }
+}
+
+fn in_one(text: &str) -> String {
     let parts = text.split_once("://").and_then(|(scheme, rest)| {
         let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
         let user = authority.rsplit_once('@')?.0.split_once(':')?.0;
@@ -120,5 +133,7 @@ mod tests {
         assert_eq!(without_password("postgres://me:p@w@db:5432"), "postgres://me:***@db:5432");
         assert_eq!(without_password("http://host:80/a@b:c"), "http://host:80/a@b:c");
         assert_eq!(without_password("plain"), "plain");
+        assert_eq!(without_password("postgres://me:p,w@db"), "postgres://me:***@db");
+        assert_eq!(without_password("nats://a:b@x:1, tls://c:d,e@y,nats://z"), "nats://a:***@x:1, tls://c:***@y,nats://z");
     }
 }
