@@ -30,7 +30,7 @@ pub(crate) struct Settings {
     pub(crate) embedding: slipway_embedding::Settings,
     pub(crate) inference: slipway_inference::Settings,
     pub(crate) services: Services,
-    pub(crate) bus: Bus,
+    pub(crate) bus: slipway_bus::Settings,
     pub(crate) store: Store,
     pub(crate) identity: Identity,
     pub(crate) telemetry: slipway_telemetry::Settings,
@@ -49,7 +49,7 @@ impl Default for Settings {
             embedding: Default::default(),
             inference: Default::default(),
             services: Services::default(),
-            bus: Bus::default(),
+            bus: Default::default(),
             store: Store::default(),
             identity: Identity::default(),
             telemetry: Default::default(),
@@ -82,14 +82,6 @@ impl Services {
         };
         Some(address.as_str()).filter(|a| !a.is_empty())
     }
-}
-
-/// How events travel.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Bus {
-    /// `nats://host:port`; empty: within the process.
-    pub(crate) url: String,
 }
 
 /// Where state lives.
@@ -134,13 +126,10 @@ fn checked(loader: Loader) -> anyhow::Result<Loaded<Settings>> {
     let s = &loaded.settings;
     let services = s.gateway.check().and_then(|()| s.conversation.check()).and_then(|()| s.planner.check());
     let services = services.and_then(|()| s.file_store.check()).and_then(|()| s.embedding.check());
-    let all = services.and_then(|()| s.inference.check()).and_then(|()| s.telemetry.check());
+    let all = services.and_then(|()| s.inference.check()).and_then(|()| s.bus.check()).and_then(|()| s.telemetry.check());
     all.map_err(|sentence| Failure::usage(format!("in the settings: {sentence}")))?;
     if s.data_dir.trim().is_empty() {
         return Err(loaded.invalid("data_dir", "is empty; name a directory").into());
-    }
-    if !s.bus.url.is_empty() && !s.bus.url.starts_with("nats://") && !s.bus.url.starts_with("tls://") {
-        return Err(loaded.invalid("bus.url", "should be empty or start with nats:// or tls://").into());
     }
     if !s.store.url.is_empty() && !s.store.url.starts_with("postgres://") && !s.store.url.starts_with("postgresql://") {
         return Err(loaded.invalid("store.url", "should be empty or start with postgres://").into());
@@ -218,6 +207,8 @@ mod tests {
         for (variable, value, key) in [
             ("SLIPWAY_LISTEM", "x", "listem"),
             ("SLIPWAY_BUS__URL", "http://x", "bus.url"),
+            ("SLIPWAY_BUS__REPLICAS", "2", "bus.replicas"),
+            ("SLIPWAY_BUS__CREDENTIALS", "/x.creds", "bus.credentials"),
             ("SLIPWAY_STORE__URL", "mysql://x", "store.url"),
             ("SLIPWAY_STORE__DURABILITY", "none", "store.durability"),
             ("SLIPWAY_STORE__CONNECTIONS", "1", "store.connections"),

@@ -28,7 +28,7 @@ pub(crate) struct Parts<'a> {
 impl<'a> Parts<'a> {
     /// Connects the bus that the settings name.
     pub(crate) async fn new(settings: &'a Settings, data: &'a DataDir, key: &'a IdentityKey) -> anyhow::Result<Self> {
-        let bus = if settings.bus.url.is_empty() { Bus::in_process() } else { Bus::nats(&settings.bus.url).await? };
+        let bus = Bus::connect(&settings.bus).await?;
         Ok(Self { settings, data, key, bus })
     }
 

@@ -1,14 +1,15 @@
-//! What every transport promises, as tests that run on each of them; `live.rs` does so for the volatile lane.
+//! What every transport promises, as tests that run on each of them; `nats.rs` has what only a server can promise, `live.rs`
+//! the volatile lane.
 
 mod live;
+mod nats;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use slipway_testkit::nats::NatsServer;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 struct Recorder {
     taken: Mutex<Vec<Event>>,
+    /// When each delivery came.
+    came: Mutex<Vec<Instant>>,
     seen: AtomicU32,
     refuse: AtomicU32,
     changed: Notify,
@@ -31,6 +34,7 @@ struct Recorder {
 impl Handler for Recorder {
     async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
         self.seen.fetch_add(1, Ordering::SeqCst);
+        self.came.lock().expect("not poisoned").push(Instant::now());
         let refuse = self.refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         if refuse {
             return Err(HandlerError::new("not now"));
@@ -155,12 +159,6 @@ async fn in_process_conforms() {
     conforms(Bus::in_process()).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nats_conforms() {
-    let Some(server) = NatsServer::start().await else { return };
-    conforms(Bus::nats(&server.url()).await.expect("connected")).await;
-}
-
 #[tokio::test]
 async fn in_process_says_who_refused() {
     let bus = Bus::in_process();
@@ -172,56 +170,4 @@ async fn in_process_says_who_refused() {
     assert_eq!((consumer.as_str(), source.to_string().as_str()), ("first", "not now"));
     assert_eq!(second.taken().len(), 1, "others get it all the same");
     bus.publish(&sent).await.expect("taken");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nats_outlives_its_server() {
-    let Some(mut server) = NatsServer::start().await else { return };
-    let bus = Bus::nats(&server.url()).await.expect("connected");
-    let recorder = Recorder::refusing(0);
-    bus.subscribe("recorder", ">", recorder.clone()).await.expect("subscribed");
-    let running = Running::start(&bus);
-    let (before, after) = (event("revision.committed", "w", "before"), event("revision.committed", "w", "after"));
-    running.publish(&before).await;
-    recorder.wait_for(1).await;
-
-    server.kill().await.expect("killed");
-    let failed = bus.publish(&after).await.expect_err("nobody is there");
-    assert!(failed.is_unavailable(), "{failed}");
-    server.restart().await.expect("restarted");
-    running.publish(&after).await;
-    // The server may have died before it stored the acknowledgement: then the first one comes again.
-    let mut taken = recorder.wait_until(|taken| taken.contains(&after)).await;
-    taken.dedup();
-    assert_eq!(taken, [before, after]);
-    running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nats_keeps_events_for_consumers_that_are_away_and_drops_duplicates() {
-    let Some(server) = NatsServer::start().await else { return };
-    let publisher = Bus::nats(&server.url()).await.expect("connected");
-    let sent = [1, 2, 3].map(|_| event("revision.committed", "w", ""));
-    let running = Running::start(&publisher);
-    for event in sent.iter().chain(&sent) {
-        running.publish(event).await;
-    }
-    for expected in [3, 0] {
-        // The second time the same durable consumer finds everything acknowledged.
-        let (bus, recorder) = (Bus::nats(&server.url()).await.expect("connected"), Recorder::refusing(0));
-        bus.subscribe("late", "revision.committed", recorder.clone()).await.expect("subscribed");
-        let late = Running::start(&bus);
-        assert_eq!(recorder.wait_for(expected).await, sent[..expected]);
-        late.stop().await;
-        assert_eq!(recorder.seen.load(Ordering::SeqCst), expected as u32);
-    }
-    running.stop().await;
-}
-
-#[tokio::test]
-async fn nats_may_come_up_later() {
-    let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound").local_addr().expect("bound").port();
-    let bus = Bus::nats(&format!("nats://127.0.0.1:{port}")).await.expect("the server need not be there");
-    let failed = bus.publish(&event("revision.committed", "w", "")).await.expect_err("nobody is there");
-    assert!(failed.is_unavailable(), "{failed}");
 }

@@ -10,6 +10,7 @@ mod event;
 mod in_process;
 mod live;
 mod nats;
+mod settings;
 pub mod trace;
 
 #[cfg(test)]
@@ -20,9 +21,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use nats::consume::Patience;
+
 pub use error::{BoxError, BusError, HandlerError};
 pub use event::{Event, subject_matches};
 pub use live::{Listener, Live, Signal};
+pub use settings::Settings;
 
 /// What a consumer does with one event.
 #[async_trait]
@@ -63,10 +67,18 @@ impl Bus {
         Bus::new(Arc::new(in_process::InProcess::default()))
     }
 
-    /// A bus on a NATS server with JetStream, at `nats://host:port`. The server need not be up yet: until it is,
-    /// `publish` fails and subscriptions wait.
+    /// The bus that the settings name. NATS need not be up yet: until it is, `publish` fails and subscriptions wait.
+    pub async fn connect(settings: &Settings) -> Result<Bus, BusError> {
+        if settings.servers().is_empty() { Ok(Bus::in_process()) } else { Bus::on(settings, Patience::default()).await }
+    }
+
+    /// A bus on one NATS server with JetStream, at `nats://host:port`.
     pub async fn nats(url: &str) -> Result<Bus, BusError> {
-        let (nats, lane) = nats::connect(url).await?;
+        Bus::on(&Settings { url: url.to_owned(), ..Settings::default() }, Patience::default()).await
+    }
+
+    async fn on(settings: &Settings, patience: Patience) -> Result<Bus, BusError> {
+        let (nats, lane) = nats::connect(settings, patience).await?;
         Ok(Bus { transport: Arc::new(nats), live: Live::on(lane) })
     }
 

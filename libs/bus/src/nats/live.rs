@@ -1,18 +1,16 @@
 //! The volatile lane on core NATS, over a connection of its own that does not echo. Its subjects lie outside the stream's.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
-use async_nats::{Client, Event, Subscriber};
+use async_nats::{Client, Subscriber};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use tokio::sync::watch;
 
-use super::connect;
-use crate::BusError;
+use super::connect::{self, Link};
 use crate::live::Signal;
+use crate::{BusError, Settings};
 
 /// Not under the stream's `slipway.`: what is said here is stored nowhere.
 const PREFIX: &str = "slipway-live.";
@@ -27,35 +25,19 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// One process's connection for announcements.
 pub(crate) struct Lane {
     client: Client,
-    link: watch::Receiver<Link>,
-}
-
-/// How the connection is.
-#[derive(Clone, Copy, Debug, Default)]
-struct Link {
-    connected: bool,
-    /// Counts the changes, so that none goes unnoticed.
-    changes: u64,
+    link: Link,
 }
 
 impl Lane {
     /// As patient as the bus itself.
-    pub(super) async fn connect(options: async_nats::ConnectOptions, servers: &str) -> Result<Lane, BusError> {
-        let (changed, link) = watch::channel(Link::default());
-        let changed = Arc::new(changed);
-        let options = options.no_echo().client_capacity(WAITING).subscription_capacity(UNHEARD).event_callback(move |event| {
-            match event {
-                Event::Connected => tell(&changed, true),
-                Event::Disconnected | Event::Closed => tell(&changed, false),
-                _ => {}
-            }
-            std::future::ready(())
-        });
-        Ok(Lane { client: connect::connect(options, servers).await?, link })
+    pub(super) async fn connect(settings: &Settings) -> Result<Lane, BusError> {
+        let options = connect::options(settings)?.no_echo().client_capacity(WAITING).subscription_capacity(UNHEARD);
+        let (client, link) = connect::connect(options, settings).await?;
+        Ok(Lane { client, link })
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.link.borrow().connected
+        self.link.is_connected()
     }
 
     pub(crate) fn announce(&self, topic: &str, payload: Bytes) {
@@ -87,15 +69,11 @@ impl Lane {
     }
 }
 
-fn tell(changed: &watch::Sender<Link>, connected: bool) {
-    changed.send_modify(|link| *link = Link { connected, changes: link.changes + 1 });
-}
-
 /// One listener's way from no connection to being sure that it hears everything.
 struct Listening {
     client: Client,
     subject: String,
-    link: watch::Receiver<Link>,
+    link: Link,
     /// The client subscribes again by itself after a reconnect.
     subscriber: Option<Subscriber>,
     /// The server has the subscription.
@@ -114,8 +92,7 @@ impl Listening {
         tokio::select! {
             biased;
             message = subscriber.next() => message.map(|message| Signal::Said(message.payload)),
-            changed = self.link.changed() => {
-                changed.ok()?;
+            () = self.link.changed() => {
                 self.settled = false;
                 Some(Signal::Look)
             }
@@ -124,7 +101,7 @@ impl Listening {
 
     /// Subscribes once there is a connection, and waits until the server must have heard of it.
     async fn settle(&mut self) -> Option<()> {
-        self.link.wait_for(|link| link.connected).await.ok()?;
+        self.link.connected().await;
         if self.subscriber.is_none() {
             self.subscriber = Some(self.client.subscribe(self.subject.clone()).await.ok()?);
         }
