@@ -7,6 +7,7 @@ mod clients;
 mod command_line;
 mod contract;
 mod door;
+mod drain;
 mod files;
 mod infra;
 mod kill;
