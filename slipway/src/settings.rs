@@ -10,8 +10,8 @@ use slipway_storage::Durability;
 use crate::args::Service;
 use crate::error::Failure;
 
-/// Variables of the client commands; they are no settings.
-const CLIENT_VARIABLES: [&str; 3] = ["SLIPWAY_SERVER", "SLIPWAY_TOKEN", "SLIPWAY_CA"];
+/// Variables of the client commands, and of tests; they are no settings.
+const OTHER_VARIABLES: [&str; 4] = ["SLIPWAY_SERVER", "SLIPWAY_TOKEN", "SLIPWAY_CA", slipway_storage::crash::VARIABLE];
 
 /// Everything in `slipway.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -117,7 +117,7 @@ pub(crate) struct Identity {
 /// Loads and checks the settings of this process. `file` is the one of `--config`.
 pub(crate) fn load(file: Option<PathBuf>) -> anyhow::Result<Loaded<Settings>> {
     let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-    let environment = environment.filter(|(name, _)| !CLIENT_VARIABLES.contains(&name.as_str()));
+    let environment = environment.filter(|(name, _)| !OTHER_VARIABLES.contains(&name.as_str()));
     checked(Loader::from_process(file).with_env(environment))
 }
 

@@ -6,6 +6,7 @@
 //! both engines return as they were stored.
 
 mod batch;
+pub mod crash;
 mod error;
 pub mod event_log;
 pub mod jobs;

@@ -16,7 +16,7 @@ use slipway_proto::conversation::RunRestarted;
 use slipway_proto::conversation::run_event::Event;
 use slipway_proto::planner::Plan;
 use slipway_rpc::{Ctx, Fault, Reason, now_micros};
-use slipway_storage::{AppendError, BoxError, EventLog, JobError, Lease, LeaseLost, StorageError, Tx};
+use slipway_storage::{AppendError, BoxError, EventLog, JobError, Lease, LeaseLost, StorageError, Tx, crash};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -217,6 +217,7 @@ impl Work {
         let intent = clients.classify(&self.ctx, question, workspace_id, open_plan, &self.run.model).await?;
         self.run.intent = Some(intent.clone());
         self.record(Some(Event::Intent(convert::intent(intent.clone())))).await?;
+        crash::point("conversation.intent_stored");
         Ok(intent)
     }
 
@@ -262,10 +263,12 @@ impl Work {
         let ending = Ending { run: self.run, state, failure, message, open_plan: self.open_plan, first_sequence, events };
         let (worker, lease) = (self.worker, self.lease);
         let log = worker.log.clone();
+        crash::point("conversation.ending");
         match log.write(move |tx| worker.clone().end(tx, lease.clone(), ending.clone()).boxed()).await {
             Err(StorageError::Stale) => return Err(JobError::LeaseLost),
             ended => ended?,
         }
+        crash::point("conversation.ended");
         tracing::debug!(?state, "the run has ended");
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use slipway_proto::inference::{FinishReason, Message, Role, ToolCall};
 use slipway_rpc::Reason;
+use slipway_storage::crash;
 
 use crate::clients::FileInfo;
 use crate::edit::overlay::{Content, Overlay};
@@ -58,8 +59,11 @@ async fn commit(attempt: &Attempt, plan: &mut Plan) -> Result<(), Stop> {
         }
         Err(fault) => return Err(fault.into()),
     };
+    crash::point("planner.committed");
     plan.applied(revision).map_err(|_| Stop::Lost)?;
-    attempt.write(plan, &[Happened::Applied], Along::End).await
+    attempt.write(plan, &[Happened::Applied], Along::End).await?;
+    crash::point("planner.applied");
+    Ok(())
 }
 
 /// The overlay that a plan's steps work on.
@@ -285,7 +289,9 @@ impl<'a> Desk<'a> {
         };
         let file = StepFile { step: step.number, path: step.path.clone(), content };
         happened.extend([Happened::StepEnded(step), Happened::Usage]);
-        self.attempt.write(plan, &happened, Along::File(file)).await
+        self.attempt.write(plan, &happened, Along::File(file)).await?;
+        crash::point("planner.step_finished");
+        Ok(())
     }
 
     async fn give_up(&self, plan: &mut Plan, index: usize, mut happened: Vec<Happened>, why: &str) -> Result<(), Stop> {

@@ -15,6 +15,7 @@ use crate::prompt::{self, Shown};
 use crate::service::message;
 use crate::submission::{self, Submission};
 use crate::worker::{Along, Attempt, Stop};
+use slipway_storage::crash;
 
 const READS_AT_ONCE: usize = 8;
 /// The most files that a prompt names without showing them.
@@ -42,7 +43,9 @@ async fn propose(attempt: &Attempt, plan: &mut Plan, summary: String, steps: Vec
     let mut happened = vec![Happened::Usage];
     happened.extend(plan.steps.iter().cloned().map(Happened::StepProposed));
     happened.push(Happened::Ready);
-    attempt.write(plan, &happened, Along::End).await
+    attempt.write(plan, &happened, Along::End).await?;
+    crash::point("planner.drafted");
+    Ok(())
 }
 
 /// Asks until the plan can be stored; what is wrong goes back to the model, a few times.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use slipway_proto::inference::{Message, Role};
 use slipway_rpc::{Check, Ctx, now_micros};
-use slipway_storage::Tx;
 use slipway_storage::page;
 use slipway_storage::requests::Claim;
+use slipway_storage::{Tx, crash};
 use uuid::Uuid;
 
 use crate::clients::Neighbours;
@@ -104,6 +104,7 @@ impl Planner {
         self.store.remember(&tx, ctx.project.0, CREATE, &key, plan.id).await?;
         let follow = self.start_draft(&mut tx, ctx, &mut plan, brief).await?.0;
         tx.commit().await?;
+        crash::point("planner.accepted");
         Ok(follow)
     }
 
@@ -170,6 +171,7 @@ impl Planner {
         self.store.record(&mut tx, &mut plan, &[Happened::Applying]).await?;
         self.start_job(&mut tx, ctx, &plan).await?;
         tx.commit().await?;
+        crash::point("planner.approved");
         Ok(follow)
     }
 

@@ -15,7 +15,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{Handler, Inner, JobError, Lease, Started, backoff, table};
-use crate::{BoxError, StorageError};
+use crate::{BoxError, StorageError, crash};
 
 /// The pauses while the database is away, before anything is taken.
 const RETRY_FIRST: Duration = Duration::from_millis(125);
@@ -150,6 +150,9 @@ impl Worker {
         let wanted = slots.len();
         match table::claim(&inner.store, settings.kind, settings.lease, wanted).await {
             Ok(claimed) => {
+                if !claimed.is_empty() {
+                    crash::point("job.claimed");
+                }
                 if claimed.len() < wanted {
                     self.starved.store(false, Ordering::Release);
                 } else {
@@ -207,6 +210,7 @@ impl Worker {
 
     async fn settle(&self, lease: &Lease, answer: Result<(), JobError>) -> Result<(), StorageError> {
         if lease.progress.completed.load(Ordering::Acquire) {
+            crash::point("job.completed");
             return Ok(());
         }
         let store = &self.inner.store;
@@ -258,6 +262,9 @@ impl Worker {
         let lease = self.inner.settings.lease;
         let until = Instant::now() + lease;
         let extended = table::extend(&self.inner.store, &ids, lease).await;
+        if extended.is_ok() {
+            crash::point("job.renewed");
+        }
         if let Err(error) = &extended {
             tracing::warn!(error = error as &dyn std::error::Error, "leases cannot be renewed");
         }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::jobs::backoff;
 use crate::store::micros;
-use crate::{StorageError, Store, Tx, now_micros};
+use crate::{StorageError, Store, Tx, crash, now_micros};
 
 const BATCH: usize = 128;
 const POLL: Duration = Duration::from_secs(1);
@@ -136,6 +136,7 @@ impl Relay {
             }
             match self.bus.publish(&row.event).await {
                 Ok(()) => {
+                    crash::point("outbox.published");
                     self.held_back.remove(&row.event.entity_id);
                     sent.push(row.id);
                 }

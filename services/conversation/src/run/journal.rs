@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use slipway_proto::conversation::run_event::Event;
 use slipway_proto::conversation::{ReasoningDelta, TextDelta};
 use slipway_rpc::now_micros;
-use slipway_storage::{AppendError, EventLog, Lease, Tx};
+use slipway_storage::{AppendError, EventLog, Lease, Tx, crash};
 use uuid::Uuid;
 
 use crate::convert;
@@ -84,6 +84,7 @@ impl Journal {
             let stored = batch.await;
             self.under_way = None;
             stored?;
+            crash::point("conversation.text_stored");
         }
         self.launch();
         Ok(())

@@ -7,6 +7,7 @@ use slipway_proto::conversation::run_event::Event;
 use slipway_proto::planner::plan_event::Event as Step;
 use slipway_proto::planner::{Plan, PlanEvent, PlanState};
 use slipway_rpc::{Fault, Reason};
+use slipway_storage::crash;
 use uuid::Uuid;
 
 use super::{Halt, Work, failed};
@@ -132,6 +133,7 @@ impl Work {
         self.run.plan_id = Some(plan_ref.plan_id);
         self.run.plan_ref = Some(plan_ref.clone());
         self.record(None).await?;
+        crash::point("conversation.plan_linked");
         Ok(Some(plan_ref))
     }
 

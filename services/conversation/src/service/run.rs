@@ -8,7 +8,7 @@ use prost::Message as _;
 use slipway_proto::conversation as pb;
 use slipway_proto::conversation::run_event::Event;
 use slipway_rpc::{Ctx, ProjectId, now_micros};
-use slipway_storage::{NewJob, StorageError, Tx};
+use slipway_storage::{NewJob, StorageError, Tx, crash};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -41,6 +41,7 @@ impl Conversations {
             let (cancel_on_disconnect, conversation_id, project) = (new.cancel_on_disconnect, new.conversation_id, ctx.project);
             let writing = service.clone();
             let accepted = log.write(move |tx| writing.clone().accept(tx, ctx.clone(), new.clone()).boxed()).await?;
+            crash::point("conversation.accepted");
             match accepted {
                 Accepted::Now(stream) if cancel_on_disconnect => Ok(stream.cancelled_when_dropped()),
                 Accepted::Now(stream) => Ok(*stream),

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use futures::{StreamExt as _, TryStreamExt as _};
 use slipway_proto::filestore::FileEntry;
 use slipway_rpc::{Ctx, Fault, Reason};
-use slipway_storage::{JobError, Lease};
+use slipway_storage::{JobError, Lease, crash};
 use uuid::Uuid;
 
 use super::{BuildJob, Service};
@@ -98,6 +98,7 @@ impl Service {
 
         let new = self.write_new(tenant, job, &index, std::mem::take(&mut difference.new), &ctx, lease).await?;
         engine.flush().await.map_err(Error::from)?;
+        crash::point("embedding.points_written");
         self.still_wanted(tenant, job, lease).await?;
 
         let live: HashSet<Uuid> = difference.kept.iter().chain(&new).flat_map(|file| ids_of(tenant, file)).collect();
@@ -112,6 +113,7 @@ impl Service {
             vectors: live.len() as u64 - missing,
         };
         self.move_to(tenant, built, &new, &difference.removed, lease).await?;
+        crash::point("embedding.moved");
         tracing::info!(
             workspace_id = %job.workspace,
             engine = engine.name(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use slipway_rpc::ProjectId;
-use slipway_storage::{JobError, Lease};
+use slipway_storage::{JobError, Lease, crash};
 use uuid::Uuid;
 
 use super::build::text_hash;
@@ -109,6 +109,7 @@ impl Service {
             points.iter().zip(&hashes).filter_map(|(point, hash)| Some((point.id, known.get(hash)?.clone()))).collect();
         let filled = vectors.len() as u64;
         engine.set_vectors(tenant, vectors).await?;
+        crash::point("embedding.vectors_written");
 
         // Counted only now: what is said to have its vector is found by it.
         let tx = self.records.begin().await?;

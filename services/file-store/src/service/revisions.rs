@@ -2,7 +2,7 @@
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use slipway_rpc::{Ctx, now_micros};
-use slipway_storage::page;
+use slipway_storage::{crash, page};
 use uuid::Uuid;
 
 use super::{FileStore, Page, PageRequest, cursor, cut_page};
@@ -94,6 +94,7 @@ impl FileStore {
         let draft = self.draft(workspace_id, Base::Exactly(base), RevisionKind::Commit, message, manifest);
         // Each is flushed by itself, so they wait for the disk together.
         let ((), draft) = tokio::try_join!(contents, draft)?;
+        crash::point("file_store.blobs_written");
         self.land(ctx, Draft { plan_id, ..draft }, &key).await
     }
 
@@ -174,7 +175,9 @@ impl FileStore {
         }
         write.emit(&events::revision_committed(ctx, &revision)).await?;
         write.record(ctx.project, key, revision.id).await?;
+        crash::point("file_store.landing");
         write.commit().await?;
+        crash::point("file_store.landed");
         tracing::info!(workspace = %revision.workspace_id, revision = %revision.id, number = revision.number, "a revision is the new head");
         Ok(revision)
     }
