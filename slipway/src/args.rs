@@ -131,6 +131,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "MODEL", num_args = 0..=1, default_missing_value = "")]
         test: Option<String>,
     },
+    /// Ask a server, or one service of a suite, whether it serves: for probes that run beside it.
+    Health,
     /// Print the completions for a shell.
     Completions {
         /// Which.

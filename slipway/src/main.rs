@@ -74,6 +74,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             client::search(&Api::new(&global)?, &out, &workspace, query.join(" "), limit, glob, mode).await
         }
         Command::Index { workspace, wait, rebuild } => client::index(&Api::new(&global)?, &out, &workspace, wait, rebuild).await,
+        Command::Health => client::health(&Api::new(&global)?, &out).await,
         Command::Models { test } => client::models(&Api::new(&global)?, &out, test).await,
     }
 }

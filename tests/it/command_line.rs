@@ -85,6 +85,16 @@ async fn a_failure_is_one_sentence_and_a_code() {
     assert!(said.contains("slipway up") || said.contains("make up"), "it says how to start one: {said}");
 }
 
+#[tokio::test]
+async fn health_is_told_by_the_exit_code() {
+    let mut suite = suite().await;
+    assert_eq!(ok(&suite.url(), &["health"]), "it serves\n");
+    assert_eq!(print(&suite.url(), &["health"]), json!({"status": "SERVING"}));
+    let url = suite.url();
+    suite.kill();
+    assert_eq!(run(&url, &["health"]).status.code(), Some(6));
+}
+
 #[test]
 fn settings_are_checked_and_shown() {
     let directory = tempfile::tempdir().unwrap();
@@ -107,7 +117,9 @@ fn every_command_explains_itself() {
         String::from_utf8(output.stdout).unwrap()
     };
     let all = help(&[]);
-    for command in ["up", "serve", "config", "migrate", "demo", "completions", "workspace", "chat", "plan", "search", "models"] {
+    for command in
+        ["up", "serve", "config", "migrate", "demo", "completions", "workspace", "chat", "plan", "search", "models", "health"]
+    {
         assert!(all.contains(command), "{all}");
         assert!(help(&[command]).lines().count() > 3, "{command}");
     }

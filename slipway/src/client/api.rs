@@ -13,6 +13,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::args::Global;
 use crate::error::Failure;
@@ -48,6 +49,7 @@ pub(crate) struct Api {
     pub(crate) files: FileStoreServiceClient<Wire>,
     pub(crate) search: EmbeddingServiceClient<Wire>,
     pub(crate) models: InferenceServiceClient<Wire>,
+    pub(crate) health: HealthClient<Wire>,
 }
 
 impl Api {
@@ -80,6 +82,7 @@ impl Api {
             plans: PlannerServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             files: FileStoreServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             search: EmbeddingServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
+            health: HealthClient::new(wire.clone()),
             models: InferenceServiceClient::new(wire).max_decoding_message_size(MAX_MESSAGE),
         })
     }
