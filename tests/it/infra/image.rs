@@ -142,7 +142,13 @@ fn the_context_holds_all_that_the_workspace_needs() {
         let path = Path::new(member.as_str().unwrap());
         assert!(kept.iter().any(|k| path.starts_with(k)), "the image cannot be built without {}", path.display());
     }
-    for file in ["Cargo.toml", "Cargo.lock", "tests/it/main.rs"] {
+    for file in ["Cargo.toml", "Cargo.lock", "tests/*/main.rs"] {
         assert!(kept.contains(&file), "{file}");
+    }
+    let targets = std::fs::read_to_string(repository().join("slipway/Cargo.toml")).unwrap();
+    for line in targets.lines().filter(|l| l.starts_with("path = \"../")) {
+        let path = line.trim_start_matches("path = \"../").trim_end_matches('"');
+        let parts: Vec<&str> = path.split('/').collect();
+        assert!(matches!(parts[..], ["tests", _, "main.rs"]), "the image cannot be built without {path}");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A test whose tool cannot be had says SKIPPED and why.
 
+mod awaited;
 mod chart;
 mod docker;
 mod helm;
