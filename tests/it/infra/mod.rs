@@ -4,6 +4,7 @@
 
 mod awaited;
 mod chart;
+mod compose;
 mod docker;
 mod helm;
 mod image;
