@@ -5,6 +5,7 @@
 mod awaited;
 mod chart;
 mod compose;
+mod dashboards;
 mod docker;
 mod helm;
 mod image;
