@@ -9,4 +9,5 @@ mod dashboards;
 mod docker;
 mod helm;
 mod image;
+mod terraform;
 mod yaml;
