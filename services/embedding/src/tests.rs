@@ -26,7 +26,8 @@ use crate::model::words::words;
 use crate::{Deps, Settings, build_with};
 use file_store::FileStore;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Our own chart has more than two hundred chunks, of which a busy machine embeds a few a second.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Makes vectors of the words of a text, and counts what it was asked for.
 #[derive(Default)]
