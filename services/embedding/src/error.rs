@@ -33,6 +33,18 @@ pub(crate) enum Error {
     Fault(Fault),
 }
 
+impl Error {
+    /// Whether something that we need is away, and will come back.
+    pub(crate) fn is_of_absence(&self) -> bool {
+        match self {
+            Self::Fault(fault) => matches!(fault.reason(), Reason::ServiceUnavailable | Reason::DeadlineExceeded),
+            Self::Index(error) => matches!(error, IndexError::Unavailable(_) | IndexError::Missing(_)),
+            Self::Store(error) => error.is_unavailable(),
+            _ => false,
+        }
+    }
+}
+
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
@@ -47,6 +59,7 @@ impl From<Error> for Fault {
             Error::EmbedderUnavailable(_) => Fault::new(Reason::EmbedderUnavailable, error.to_string()),
             Error::Fault(fault) => fault,
             Error::Store(ref source) if source.is_unavailable() => Fault::away(error),
+            Error::Index(IndexError::Unavailable(_)) => Fault::away(error),
             Error::Embedder(_) | Error::Index(_) | Error::Store(_) => Fault::internal(error),
         }
     }

@@ -4,6 +4,7 @@
 //! What an index holds is derived: it can be built anew from the file store and the vector ledger at any time.
 
 mod edge;
+mod qdrant;
 mod sparse;
 
 #[cfg(test)]
@@ -11,13 +12,17 @@ mod conformance;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use slipway_rpc::ProjectId;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
+#[cfg(test)]
+pub(crate) use edge::tests::open as open_for_test;
 pub(crate) use edge::{DirLock, EdgeIndex};
+pub(crate) use qdrant::Server;
 
 use crate::error::Error;
 
@@ -29,6 +34,8 @@ const WORDS: &str = "words";
 /// The constant of reciprocal rank fusion: two middling ranks outweigh one good one.
 const RRF_K: u32 = 10;
 const SEARCHES_AT_ONCE: usize = 8;
+/// How long a call waits for an engine that is being opened.
+const OPENING: Duration = Duration::from_secs(10);
 
 /// The fields of a point's payload.
 mod field {
@@ -153,6 +160,8 @@ pub(crate) trait VectorIndex: Send + Sync {
     /// Rearranges what is large or full of holes, if that is worth while and the engine does not see to it. May take long;
     /// nobody waits for it.
     async fn optimize(&self) -> Result<bool, IndexError>;
+    /// Becomes what others find under the common name, and drops what they found there before; for engines that have one.
+    async fn take_over(&self) -> Result<(), IndexError>;
     /// Lets go of what only one process may hold, once the calls under way have ended.
     async fn close(&self);
 }
@@ -175,6 +184,12 @@ pub(crate) enum IndexError {
     /// The process is shutting down.
     #[error("the search index is closed")]
     Closed,
+    /// The engine cannot be reached, or is too busy.
+    #[error("the search engine cannot be reached: {0}")]
+    Unavailable(String),
+    /// What was asked for is not on the server.
+    #[error("the search engine does not have it: {0}")]
+    Missing(String),
     /// The engine refused or panicked.
     #[error("the search engine failed: {0}")]
     Engine(String),
@@ -193,9 +208,16 @@ enum State {
     /// It is being opened.
     Opening,
     /// It is there.
-    Open(Arc<dyn VectorIndex>),
+    Open(Engines),
     /// It was let go.
     Closed,
+}
+
+/// The engine, and the one before it as long as there are workspaces that only that one has.
+#[derive(Clone)]
+pub(crate) struct Engines {
+    pub(crate) current: Arc<dyn VectorIndex>,
+    pub(crate) previous: Option<Arc<dyn VectorIndex>>,
 }
 
 impl Index {
@@ -204,32 +226,48 @@ impl Index {
         Self { state: watch::channel(State::Opening).0, searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)) }
     }
 
-    /// Gives it its engine.
-    pub(crate) fn set(&self, engine: Arc<dyn VectorIndex>) {
-        self.state.send_replace(State::Open(engine));
+    /// Gives it its engine; searches of what another one has go there.
+    pub(crate) fn set(&self, engines: Engines) {
+        self.state.send_replace(State::Open(engines));
     }
 
     /// Lets go of the engine.
     pub(crate) async fn close(&self) {
-        if let State::Open(engine) = self.state.send_replace(State::Closed) {
-            engine.close().await;
+        if let State::Open(engines) = self.state.send_replace(State::Closed) {
+            engines.current.close().await;
         }
     }
 
-    /// The engine, once it is open.
-    pub(crate) async fn engine(&self) -> Result<Arc<dyn VectorIndex>, IndexError> {
+    /// Waits until there is an engine; false when none is to come.
+    pub(crate) async fn opened(&self) -> bool {
         let mut state = self.state.subscribe();
         // The sender is ours: it cannot be closed.
-        let settled = state.wait_for(|s| !matches!(s, State::Opening)).await.map_or(State::Closed, |s| s.clone());
-        match settled {
-            State::Open(engine) => Ok(engine),
+        state.wait_for(|s| !matches!(s, State::Opening)).await.is_ok_and(|s| matches!(*s, State::Open(_)))
+    }
+
+    /// The engine, once it is open; not for long while a server cannot be reached.
+    pub(crate) async fn engine(&self) -> Result<Arc<dyn VectorIndex>, IndexError> {
+        Ok(self.engines().await?.current)
+    }
+
+    /// The engine and the one before it.
+    pub(crate) async fn engines(&self) -> Result<Engines, IndexError> {
+        if tokio::time::timeout(OPENING, self.opened()).await.is_err() {
+            return Err(IndexError::Unavailable("it is still being opened".to_owned()));
+        }
+        match &*self.state.borrow() {
+            State::Open(engines) => Ok(engines.clone()),
             State::Opening | State::Closed => Err(IndexError::Closed),
         }
     }
 
-    /// Searches, a few at a time.
-    pub(crate) async fn search(&self, tenant: Tenant, query: Query) -> Result<Vec<Found>, Error> {
-        let engine = self.engine().await?;
+    /// Searches, a few at a time, in the engine of that name.
+    pub(crate) async fn search(&self, name: &str, tenant: Tenant, query: Query) -> Result<Vec<Found>, Error> {
+        let engines = self.engines().await?;
+        let engine = match engines.previous {
+            Some(previous) if name != engines.current.name() => previous,
+            _ => engines.current,
+        };
         // Never closed.
         let _permit = self.searches.acquire().await.ok();
         Ok(engine.search(tenant, query).await?)

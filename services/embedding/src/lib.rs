@@ -7,7 +7,10 @@
 //! - Calls file-store, for the files that it indexes.
 //!
 //! A revision is searchable by words as soon as its build has moved the record; vectors that are not known yet are computed
-//! by a second job, and searches fuse them in once most of them are there. One process owns an index directory.
+//! by a second job, and searches fuse them in once most of them are there.
+//!
+//! The engine is in this process, where one process owns an index directory, or on a Qdrant server, where any number of
+//! replicas work on one PostgreSQL: a workspace is built by one of them at a time.
 
 mod clients;
 mod convert;
@@ -27,16 +30,19 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slipway_bus::Bus;
 use slipway_proto::embedding::embedding_service_server::EmbeddingServiceServer;
 use slipway_rpc::{BuildError, Channel, Server};
 use slipway_storage::StoreSettings;
 
-pub use settings::Settings;
+pub use settings::{Qdrant, Settings};
 
 /// EmbedTexts takes 256 texts of 32,000 characters.
 const MAX_MESSAGE_BYTES: usize = 34 << 20;
+/// How long another replica waits for a worker that has fallen silent.
+const LEASE: Duration = Duration::from_secs(15);
 
 /// What the service is given.
 pub struct Deps {
@@ -53,27 +59,36 @@ pub struct Deps {
 /// Opens and migrates the store, locks the index, wires the service and registers it with its tasks. The engine and the
 /// model are opened in the background: searches wait for the engine, and go by words until the model is there.
 pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Result<(), BuildError> {
-    build_with(settings, deps, server, |embedding| embedding).await
+    build_with(settings, deps, server, Parts::default()).await
 }
 
-async fn build_with(
-    settings: &Settings,
-    deps: Deps,
-    server: &mut Server,
-    prepare: impl FnOnce(embedder::Embedding) -> embedder::Embedding,
-) -> Result<(), BuildError> {
+/// What the tests of this crate put in the place of what is made.
+struct Parts {
+    embedder: Option<Arc<dyn embedder::Embedder>>,
+    engine: Option<service::Source>,
+    lease: Duration,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { embedder: None, engine: None, lease: LEASE }
+    }
+}
+
+async fn build_with(settings: &Settings, deps: Deps, server: &mut Server, parts: Parts) -> Result<(), BuildError> {
     settings.check().map_err(BuildError::new)?;
     let records = store::Records::open(&deps.store)
         .await
         .map_err(|e| BuildError::of("the embedding service's database cannot be opened", e))?;
     records.store().join(deps.bus.live());
-    let dir = settings.index_dir(&deps.data_dir);
-    let lock = index::DirLock::take(&dir).map_err(|e| BuildError::of(e.to_string(), e))?;
+    let source = match parts.engine {
+        Some(given) => given,
+        None => source(settings, &deps, records.is_shared())?,
+    };
     let embedding = embedder::Embedding::start().map_err(|e| BuildError::of("the embedding threads cannot be started", e))?;
-    let embedding = prepare(embedding);
-    let given = !matches!(embedding.state(), embedder::State::Loading);
-    let service =
-        Arc::new(service::Service::new(records, index::Index::opening(), embedding, clients::Files::new(deps.file_store)));
+    let given = parts.embedder.map(|embedder| embedding.set(embedder)).is_some();
+    let files = clients::Files::new(deps.file_store);
+    let service = Arc::new(service::Service::new(records, index::Index::opening(), embedding, files, parts.lease));
     events::subscribe(&deps.bus, &service)
         .await
         .map_err(|e| BuildError::of("the embedding service cannot follow revisions", e))?;
@@ -84,7 +99,7 @@ async fn build_with(
         // Searches that are under way still need it.
         let (service, drained) = (service.clone(), server.drained());
         async move {
-            match service.open_index(dir, lock).await {
+            match service.open_index(source, &shutdown).await {
                 Ok(()) => {
                     drained.cancelled().await;
                     service.close_index().await;
@@ -107,4 +122,20 @@ async fn build_with(
     server.add_task("embedding-vectors", service.clone().run_vectors(shutdown.clone()));
     server.add_task("embedding-tidying", async move { service.run_tidying(shutdown).await });
     Ok(())
+}
+
+/// The engine that the settings name. Only the one in this process owns a directory, and locks it.
+fn source(settings: &Settings, deps: &Deps, shared: bool) -> Result<service::Source, BuildError> {
+    let failed = |e: index::IndexError| BuildError::of(e.to_string(), e);
+    if let Some(qdrant) = &settings.qdrant {
+        return Ok(service::Source::Server(index::Server::new(qdrant).map_err(failed)?));
+    }
+    if shared {
+        tracing::warn!(
+            "the search index is in this process and no other replica sees it: to run several, set embedding.qdrant.url"
+        );
+    }
+    let dir = settings.index_dir(&deps.data_dir);
+    let lock = index::DirLock::take(&dir).map_err(failed)?;
+    Ok(service::Source::InProcess(dir, lock))
 }

@@ -1,14 +1,15 @@
 //! The use cases: searching, choosing files, embedding, and following the file store.
 
 mod build;
+mod engine;
 mod reindex;
 mod search;
 mod vectors;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,13 +19,14 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub(crate) use engine::Source;
 pub(crate) use reindex::Step;
 pub(crate) use search::{Search, SearchAnswer, Selection};
 
 use crate::clients::Files;
 use crate::embedder::{self, Embedding};
 use crate::error::Error;
-use crate::index::{DirLock, EdgeIndex, Index, Tenant};
+use crate::index::{Index, Tenant};
 use crate::model::state::{Model, WorkspaceIndex};
 use crate::store::{Records, Wanted};
 
@@ -35,18 +37,22 @@ const VECTORS: &str = "embedding.vectors";
 const VECTORS_AT_ONCE: usize = 4;
 const MANIFESTS_KEPT: u64 = 500;
 const WATCHERS_BEHIND: usize = 256;
-const TIDY_EVERY: Duration = Duration::from_secs(30);
 
 /// The paths of a build's files and the hash of what each holds.
 pub(crate) type Manifest = HashMap<String, String>;
 
-/// What a build job carries.
+/// What a build job carries: it brings the workspace to whatever is wanted when it starts. There is one for a workspace at
+/// a time, so that the job's lease is the right to build: no two replicas build the same one.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct BuildJob {
     workspace: Uuid,
+}
+
+/// What a vectors job carries.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct VectorsJob {
+    workspace: Uuid,
     build: u64,
-    /// Chunk every file again.
-    anew: bool,
 }
 
 /// The service.
@@ -59,21 +65,23 @@ pub(crate) struct Service {
     vectors: Queue,
     /// The workspace whose index has changed.
     changed: broadcast::Sender<Uuid>,
-    manifests: moka::future::Cache<(Tenant, u64), Arc<Manifest>>,
-    /// One build of a workspace at a time.
-    building: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
+    /// By workspace, build and revision: a build of a revision is the same on every replica, for ever.
+    manifests: moka::future::Cache<(Tenant, u64, Option<Uuid>), Arc<Manifest>>,
+    /// Builds under way in this process.
+    building: AtomicUsize,
     written: AtomicBool,
 }
 
 impl Service {
-    pub(crate) fn new(records: Records, index: Index, embedding: Embedding, files: Files) -> Self {
-        let queue = |kind, at_once| Queue::new(records.store().clone(), QueueSettings::new(kind, at_once));
+    pub(crate) fn new(records: Records, index: Index, embedding: Embedding, files: Files, lease: Duration) -> Self {
+        let settings = |kind, at_once| QueueSettings { lease, ..QueueSettings::new(kind, at_once) };
+        let queue = |kind, at_once| Queue::new(records.store().clone(), settings(kind, at_once));
         Self {
             builds: queue(BUILDS, BUILDS_AT_ONCE),
             vectors: queue(VECTORS, VECTORS_AT_ONCE),
             changed: broadcast::channel(WATCHERS_BEHIND).0,
             manifests: moka::future::Cache::new(MANIFESTS_KEPT),
-            building: Mutex::default(),
+            building: AtomicUsize::new(0),
             written: AtomicBool::new(false),
             records,
             index,
@@ -111,7 +119,7 @@ impl Service {
     pub(crate) async fn revision_committed(&self, wanted: Wanted, traceparent: &str) -> Result<(), Error> {
         let mut tx = self.records.begin().await?;
         if let Some(index) = self.records.want(&tx, wanted, false).await? {
-            self.enqueue_build(&mut tx, &index, false, traceparent).await?;
+            self.enqueue_build(&mut tx, &index, traceparent).await?;
         }
         tx.commit().await?;
         self.notify(wanted.tenant.workspace);
@@ -123,48 +131,11 @@ impl Service {
         let tx = self.records.begin().await?;
         self.records.delete_workspace(&tx, tenant).await?;
         tx.commit().await?;
-        // A build that is under way finds its record gone and stops; what it has written goes with the rest.
-        let lock = self.lock_of(tenant.workspace);
-        let _building = lock.lock().await;
+        // A build that is under way, here or elsewhere, finds its record gone, and clears what it has written meanwhile.
         self.clear(tenant).await?;
         self.written.store(true, Ordering::Relaxed);
         self.notify(tenant.workspace);
         Ok(())
-    }
-
-    /// Opens the engine. One that had to be begun anew is filled again by builds of every workspace.
-    pub(crate) async fn open_index(&self, dir: PathBuf, lock: DirLock) -> Result<(), Error> {
-        let opened = tokio::task::spawn_blocking(move || EdgeIndex::open(&dir, lock)).await;
-        let (engine, begun_anew) =
-            opened.map_err(|panic| Error::Index(crate::index::IndexError::Engine(panic.to_string())))??;
-        if begun_anew {
-            let mut tx = self.records.begin().await?;
-            for index in self.records.forget_all(&tx).await? {
-                self.enqueue_build(&mut tx, &index, true, "").await?;
-            }
-            tx.commit().await?;
-            engine.confirm()?;
-        }
-        self.index.set(Arc::new(engine));
-        Ok(())
-    }
-
-    /// Removes a workspace from the engine.
-    async fn clear(&self, tenant: Tenant) -> Result<(), Error> {
-        let engine = self.index.engine().await?;
-        engine.clear(tenant).await?;
-        Ok(engine.flush().await?)
-    }
-
-    async fn tidy(&self) -> Result<(), Error> {
-        let engine = self.index.engine().await?;
-        engine.optimize().await?;
-        Ok(engine.flush().await?)
-    }
-
-    /// Lets go of the engine.
-    pub(crate) async fn close_index(&self) {
-        self.index.close().await;
     }
 
     /// Loads the embedding model as soon as there is one, and then has what was indexed without it filled in.
@@ -176,78 +147,70 @@ impl Service {
         if self.model() != Model::Ready {
             return Ok(());
         }
+        self.index.opened().await;
+        self.fill_in().await
+    }
+
+    /// Has vectors computed for what lacks them.
+    async fn fill_in(&self) -> Result<(), Error> {
+        let engine = self.index.engine().await?;
         let mut tx = self.records.begin().await?;
-        for index in self.records.list_without_vectors().await? {
-            self.enqueue_vectors(&mut tx, &index, "").await?;
+        for index in self.records.list_without_vectors(engine.name()).await? {
+            let tenant = Tenant { project: index.project, workspace: index.workspace };
+            self.enqueue_vectors(&mut tx, tenant, index.built, "").await?;
         }
         Ok(tx.commit().await?)
     }
 
     /// Works on builds until `shutdown`.
     pub(crate) async fn run_builds(self: Arc<Self>, shutdown: CancellationToken) {
+        if !self.can_work(&shutdown).await {
+            return;
+        }
         let queue = self.builds.clone();
         queue.run(shutdown, move |lease| Box::pin(self.clone().build(lease))).await;
     }
 
+    /// Waits for the engine: a replica that has none yet takes no job from one that has.
+    async fn can_work(&self, shutdown: &CancellationToken) -> bool {
+        tokio::select! {
+            () = shutdown.cancelled() => false,
+            opened = self.index.opened() => opened,
+        }
+    }
+
     /// Works on vectors until `shutdown`.
     pub(crate) async fn run_vectors(self: Arc<Self>, shutdown: CancellationToken) {
+        if !self.can_work(&shutdown).await {
+            return;
+        }
         let queue = self.vectors.clone();
         queue.run(shutdown, move |lease| Box::pin(self.clone().compute_vectors(lease))).await;
     }
 
-    /// Has the engine rearrange itself now and then, when it was written to and no build is under way.
-    pub(crate) async fn run_tidying(&self, shutdown: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(TIDY_EVERY) => {}
-            }
-            let idle = self.building.lock().unwrap_or_else(PoisonError::into_inner).values().all(|lock| lock.try_lock().is_ok());
-            if !idle || !self.written.swap(false, Ordering::Relaxed) {
-                continue;
-            }
-            // It may take minutes: a stop does not wait for it.
-            let tidied = tokio::select! {
-                () = shutdown.cancelled() => return,
-                tidied = self.tidy() => tidied,
-            };
-            if let Err(error) = tidied {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the search index cannot be tidied");
-            }
-        }
+    /// Removes a workspace from the engine.
+    async fn clear(&self, tenant: Tenant) -> Result<(), Error> {
+        let engine = self.index.engine().await?;
+        engine.clear(tenant).await?;
+        Ok(engine.flush().await?)
     }
 
-    async fn enqueue_build(&self, tx: &mut Tx, index: &WorkspaceIndex, anew: bool, traceparent: &str) -> Result<(), Error> {
-        let job = BuildJob { workspace: index.workspace, build: index.wanted, anew };
-        self.builds.enqueue_and_start(tx, new_job(BUILDS, index, job, traceparent)).await?;
-        Ok(())
+    async fn enqueue_build(&self, tx: &mut Tx, index: &WorkspaceIndex, traceparent: &str) -> Result<(), Error> {
+        let payload = serde_json::to_vec(&BuildJob { workspace: index.workspace }).unwrap_or_default();
+        let (key, project_id, traceparent) = (index.workspace.to_string(), index.project.0, traceparent.to_owned());
+        let job = NewJob { kind: BUILDS, key, project_id, payload, traceparent };
+        Ok(self.builds.enqueue_and_start(tx, job).await?)
     }
 
-    async fn enqueue_vectors(&self, tx: &mut Tx, index: &WorkspaceIndex, traceparent: &str) -> Result<(), Error> {
-        let job = BuildJob { workspace: index.workspace, build: index.built, anew: false };
-        self.vectors.enqueue_and_start(tx, new_job(VECTORS, index, job, traceparent)).await?;
-        Ok(())
+    async fn enqueue_vectors(&self, tx: &mut Tx, tenant: Tenant, build: u64, traceparent: &str) -> Result<(), Error> {
+        let payload = serde_json::to_vec(&VectorsJob { workspace: tenant.workspace, build }).unwrap_or_default();
+        let (key, project_id) = (format!("{}:{build}", tenant.workspace), tenant.project.0);
+        let job = NewJob { kind: VECTORS, key, project_id, payload, traceparent: traceparent.to_owned() };
+        Ok(self.vectors.enqueue_and_start(tx, job).await?)
     }
 
     fn notify(&self, workspace: Uuid) {
         // Nobody may be watching.
         let _ = self.changed.send(workspace);
-    }
-
-    fn lock_of(&self, workspace: Uuid) -> Arc<tokio::sync::Mutex<()>> {
-        let mut building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
-        building.retain(|_, lock| Arc::strong_count(lock) > 1);
-        building.entry(workspace).or_default().clone()
-    }
-}
-
-fn new_job(kind: &'static str, index: &WorkspaceIndex, job: BuildJob, traceparent: &str) -> NewJob {
-    NewJob {
-        kind,
-        key: format!("{}:{}", job.workspace, job.build),
-        project_id: index.project.0,
-        // Three plain fields: they always have a JSON form.
-        payload: serde_json::to_vec(&job).unwrap_or_default(),
-        traceparent: traceparent.to_owned(),
     }
 }

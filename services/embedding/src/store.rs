@@ -32,6 +32,11 @@ impl Records {
         &self.store
     }
 
+    /// Whether several processes may use the database at once.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.store.backend() == DbBackend::Postgres
+    }
+
     /// Starts a write transaction.
     pub(crate) async fn begin(&self) -> Result<Tx, StorageError> {
         self.store.begin().await

@@ -4,6 +4,7 @@ mod bench;
 mod events;
 mod file_store;
 mod reindex;
+mod replicas;
 mod searching;
 
 use std::path::PathBuf;
@@ -20,10 +21,10 @@ use tempfile::TempDir;
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::embedder::{DIMENSIONS, Embedder, Embedding};
+use crate::embedder::{DIMENSIONS, Embedder};
 use crate::error::BoxError;
 use crate::model::words::words;
-use crate::{Deps, Settings, build_with};
+use crate::{Deps, Parts, Settings, build_with};
 use file_store::FileStore;
 
 /// Our own chart has more than two hundred chunks, of which a busy machine embeds a few a second.
@@ -78,6 +79,11 @@ impl World {
     }
 
     async fn start_in(dir: TempDir, files: FileStore, model: Model) -> World {
+        let url = format!("sqlite://{}/embedding.db", dir.path().display());
+        Self::start_with(dir, &url, files, model, Parts::default()).await
+    }
+
+    async fn start_with(dir: TempDir, url: &str, files: FileStore, model: Model, mut parts: Parts) -> World {
         let bus = Bus::in_process();
         let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
         server.add_service(files.service());
@@ -87,22 +93,15 @@ impl World {
         };
         let deps = Deps {
             data_dir: dir.path().to_owned(),
-            store: StoreSettings {
-                url: format!("sqlite://{}/embedding.db", dir.path().display()),
-                durability: Durability::Process,
-                ..Default::default()
-            },
+            store: store(url),
             bus: bus.clone(),
             file_store: server.channel(),
         };
-        let prepare = |embedding: Embedding| {
-            if let Model::Counting(embedder) = model {
-                embedding.set(embedder);
-            }
-            embedding
-        };
+        if let Model::Counting(embedder) = model {
+            parts.embedder = Some(embedder);
+        }
         let settings = Settings { model_dir, ..Settings::default() };
-        build_with(&settings, deps, &mut server, prepare).await.unwrap();
+        build_with(&settings, deps, &mut server, parts).await.unwrap();
         let channel = server.channel();
         World { dir, bus, files, channel, running: server.start().await }
     }
@@ -160,6 +159,10 @@ impl World {
         self.running.stop().await;
         (self.dir, self.files)
     }
+}
+
+fn store(url: &str) -> StoreSettings {
+    StoreSettings { url: url.to_owned(), durability: Durability::Process, ..Default::default() }
 }
 
 fn ctx(project: ProjectId) -> Ctx {

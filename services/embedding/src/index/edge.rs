@@ -138,6 +138,10 @@ impl VectorIndex for EdgeIndex {
         self.run(Shard::optimize).await
     }
 
+    async fn take_over(&self) -> Result<(), IndexError> {
+        Ok(())
+    }
+
     async fn close(&self) {
         drop(self.held.lock().unwrap_or_else(PoisonError::into_inner).take());
         // What takes longer is optimizing; it loses nothing when the process ends.

@@ -18,8 +18,12 @@ pub(crate) struct WorkspaceIndex {
     pub(crate) wanted_revision: Uuid,
     /// That revision's number.
     pub(crate) wanted_number: u64,
+    /// The newest build that is to chunk every file again; 0 when none was asked to.
+    pub(crate) anew: u64,
     /// The build that searches answer from; 0 before the first.
     pub(crate) built: u64,
+    /// The engine that has it; empty before the first.
+    pub(crate) engine: String,
     /// The revision that searches answer from.
     pub(crate) revision: Option<Uuid>,
     /// That revision's number; 0 before the first.
@@ -136,7 +140,9 @@ pub(crate) mod tests {
             wanted: 1,
             wanted_revision: Uuid::from_u128(4),
             wanted_number: 1,
+            anew: 0,
             built: 1,
+            engine: "e".to_owned(),
             revision: Some(Uuid::from_u128(4)),
             revision_number: 1,
             failed: 0,

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use slipway_proto::filestore::FileEntry;
@@ -17,9 +17,9 @@ use uuid::Uuid;
 use super::{BuildJob, Service};
 use crate::embedder::MODEL;
 use crate::error::Error;
-use crate::index::{Point, Tenant};
+use crate::index::{Point, Tenant, VectorIndex};
 use crate::model::chunk::{MAX_FILE_BYTES, chunk, embedded_text, text_of};
-use crate::model::state::WorkspaceIndex;
+use crate::model::state::{State, WorkspaceIndex};
 use crate::store::{Built, IndexedFile};
 
 const READS_AT_ONCE: usize = 8;
@@ -55,68 +55,116 @@ struct Difference {
     removed: Vec<String>,
 }
 
+/// One attempt at a build.
+struct Attempt<'a> {
+    tenant: Tenant,
+    lease: &'a Lease,
+    engine: Arc<dyn VectorIndex>,
+    /// The record as it was when the attempt began: the build and the revision to come to.
+    index: WorkspaceIndex,
+}
+
+impl Attempt<'_> {
+    fn build(&self) -> u64 {
+        self.index.wanted
+    }
+}
+
+/// Counts a build as under way.
+struct Building<'a>(&'a AtomicUsize);
+
+impl<'a> Building<'a> {
+    fn start(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Building<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Service {
     pub(super) async fn build(self: Arc<Self>, lease: Lease) -> Result<(), JobError> {
         let job: BuildJob = serde_json::from_slice(&lease.payload).map_err(|e| JobError::Fatal(e.into()))?;
         let tenant = Tenant { project: slipway_rpc::ProjectId(lease.project_id), workspace: job.workspace };
-        let lock = self.lock_of(job.workspace);
-        let building = lock.lock().await;
-        let built = if lease.exhausted {
-            Err(Stop::Failed(Error::Fault(Fault::new(Reason::Internal, "every attempt ended with its process"))))
-        } else {
-            self.bring(tenant, job, &lease).await
-        };
+        let _building = Building::start(&self.building);
+        let built = self.bring(tenant, &lease).await;
         self.written.store(true, Ordering::Relaxed);
         let settled = match built {
-            Ok(()) => Ok(()),
+            Ok(()) | Err(Stop::Superseded) => self.finish(tenant, &lease, None).await,
             Err(Stop::LeaseLost) => Err(JobError::LeaseLost),
-            Err(Stop::Superseded) => self.give_up(tenant, job, &lease, None).await,
             Err(Stop::Failed(error)) if is_gone(&error) => {
                 tracing::info!(workspace_id = %job.workspace, "the workspace is gone; so is its index");
                 self.forget(tenant, &lease).await
             }
+            // What is away comes back: this attempt was the last one of this job, but not of the build.
+            Err(Stop::Failed(error)) if lease.last_attempt && error.is_of_absence() => {
+                tracing::warn!(error = &error as &dyn std::error::Error, workspace_id = %job.workspace, "indexing waits");
+                self.finish(tenant, &lease, None).await
+            }
             Err(Stop::Failed(error)) if lease.last_attempt => {
                 tracing::error!(error = &error as &dyn std::error::Error, workspace_id = %job.workspace, "indexing has failed");
-                self.give_up(tenant, job, &lease, Some(reason_of(&error))).await
+                self.finish(tenant, &lease, Some(reason_of(&error))).await
             }
             Err(Stop::Failed(error)) => Err(JobError::Retry(Box::new(error))),
         };
-        drop(building);
         self.notify(job.workspace);
         settled
     }
 
-    async fn bring(&self, tenant: Tenant, job: BuildJob, lease: &Lease) -> Result<(), Stop> {
-        let started = std::time::Instant::now();
-        let index = self.still_wanted(tenant, job, lease).await?;
-        let ctx = Ctx::background(index.project, index.user, &lease.traceparent);
-        let listed = self.files.list(&ctx, job.workspace, index.wanted_revision).await.map_err(Error::from)?;
+    /// Brings the index to what is wanted, and leaves nothing behind that is of no use.
+    async fn bring(&self, tenant: Tenant, lease: &Lease) -> Result<(), Stop> {
+        let Some(index) = self.records.find_index(tenant.project, tenant.workspace).await? else {
+            return Err(Stop::Superseded);
+        };
         let engine = self.index.engine().await.map_err(Error::from)?;
-        let present: HashSet<Uuid> = engine.ids(tenant, false).await.map_err(Error::from)?.into_iter().collect();
-        let known = self.records.list_files(tenant).await?;
-        let mut difference = compare(tenant, listed, &known, &present, job.anew);
+        let attempt = Attempt { tenant, lease, engine, index };
+        if attempt.index.state() == State::Indexing {
+            if lease.exhausted {
+                return Err(Stop::Failed(Error::Fault(Fault::new(Reason::Internal, "every attempt ended with its process"))));
+            }
+            self.move_index(&attempt).await?;
+        }
+        self.sweep(&attempt).await
+    }
 
-        let new = self.write_new(tenant, job, &index, std::mem::take(&mut difference.new), &ctx, lease).await?;
+    async fn move_index(&self, attempt: &Attempt<'_>) -> Result<(), Stop> {
+        let started = std::time::Instant::now();
+        let Attempt { tenant, lease, engine, index } = attempt;
+        let ctx = Ctx::background(index.project, index.user, &lease.traceparent);
+        let listed = self.files.list(&ctx, tenant.workspace, index.wanted_revision).await.map_err(Error::from)?;
+        let present: HashSet<Uuid> = engine.ids(*tenant, false).await.map_err(Error::from)?.into_iter().collect();
+        let known = self.records.list_files(*tenant).await?;
+        // What another engine has, and how it was chunked for that one, says nothing of ours.
+        let anew = index.anew > index.built || index.engine != engine.name();
+        let mut difference = compare(*tenant, listed, &known, &present, anew);
+
+        let new = self.write_new(attempt, std::mem::take(&mut difference.new), &ctx).await?;
         engine.flush().await.map_err(Error::from)?;
         crash::point("embedding.points_written");
-        self.still_wanted(tenant, job, lease).await?;
+        self.still_wanted(attempt).await?;
 
-        let live: HashSet<Uuid> = difference.kept.iter().chain(&new).flat_map(|file| ids_of(tenant, file)).collect();
-        let without = engine.ids(tenant, true).await.map_err(Error::from)?;
+        let live: HashSet<Uuid> = difference.kept.iter().chain(&new).flat_map(|file| ids_of(*tenant, file)).collect();
+        let without = engine.ids(*tenant, true).await.map_err(Error::from)?;
         let missing = without.iter().filter(|id| live.contains(id)).count() as u64;
         let built = Built {
-            build: job.build,
+            build: attempt.build(),
+            engine: engine.name().to_owned(),
             revision: index.wanted_revision,
             number: index.wanted_number,
             files: (difference.kept.len() + new.len()) as u64,
             chunks: live.len() as u64,
             vectors: live.len() as u64 - missing,
         };
-        self.move_to(tenant, built, &new, &difference.removed, lease).await?;
+        self.move_to(attempt, &built, &new, &difference.removed).await?;
         crash::point("embedding.moved");
+        self.notify(tenant.workspace);
         tracing::info!(
-            workspace_id = %job.workspace,
-            engine = engine.name(),
+            workspace_id = %tenant.workspace,
+            engine = built.engine,
             revision = index.wanted_number,
             new_files = new.len(),
             chunks = built.chunks,
@@ -124,27 +172,30 @@ impl Service {
             elapsed = ?started.elapsed(),
             "the index has moved"
         );
-        let stale: Vec<Uuid> = present.difference(&live).copied().collect();
-        if !stale.is_empty()
-            && let Err(error) = engine.remove(tenant, job.build, stale).await
-        {
-            // Searches pass them over; the next build removes them.
-            tracing::warn!(error = &error as &dyn std::error::Error, "old chunks stay in the index for now");
+        Ok(())
+    }
+
+    /// Removes what the index no longer answers from: chunks of builds before, and of attempts that were broken off. A build
+    /// that was overtaken removes nothing of a later one: the engine sees to it.
+    async fn sweep(&self, attempt: &Attempt<'_>) -> Result<(), Stop> {
+        let tenant = attempt.tenant;
+        // Read before the files: what is newer than the files is newer than this build, too.
+        let Some(index) = self.records.find_index(tenant.project, tenant.workspace).await? else {
+            return Err(Stop::Superseded);
+        };
+        let files = self.records.list_files(tenant).await?;
+        let live: HashSet<Uuid> = files.iter().flat_map(|file| ids_of(tenant, file)).collect();
+        let mut stale = attempt.engine.ids(tenant, false).await.map_err(Error::from)?;
+        stale.retain(|id| !live.contains(id));
+        if !stale.is_empty() && index.engine == attempt.engine.name() {
+            attempt.engine.remove(tenant, index.built, stale).await.map_err(Error::from)?;
         }
         Ok(())
     }
 
     /// Reads, chunks and writes files, and returns them with how many chunks each has.
-    async fn write_new(
-        &self,
-        tenant: Tenant,
-        job: BuildJob,
-        index: &WorkspaceIndex,
-        files: Vec<FileEntry>,
-        ctx: &Ctx,
-        lease: &Lease,
-    ) -> Result<Vec<IndexedFile>, Stop> {
-        let revision = index.wanted_revision;
+    async fn write_new(&self, attempt: &Attempt<'_>, files: Vec<FileEntry>, ctx: &Ctx) -> Result<Vec<IndexedFile>, Stop> {
+        let (tenant, revision) = (attempt.tenant, attempt.index.wanted_revision);
         let reads = futures::stream::iter(files.into_iter().map(|file| self.read_points(tenant, revision, file, ctx)));
         let mut reads = std::pin::pin!(reads.buffered(READS_AT_ONCE));
         let (mut written, mut waiting) = (Vec::new(), Vec::new());
@@ -152,11 +203,11 @@ impl Service {
             written.push(file);
             waiting.extend(points);
             if waiting.len() >= POINTS_AT_ONCE {
-                self.write(tenant, job.build, std::mem::take(&mut waiting)).await?;
-                self.still_wanted(tenant, job, lease).await?;
+                self.write(attempt, std::mem::take(&mut waiting)).await?;
+                self.still_wanted(attempt).await?;
             }
         }
-        self.write(tenant, job.build, waiting).await?;
+        self.write(attempt, waiting).await?;
         Ok(written)
     }
 
@@ -191,67 +242,62 @@ impl Service {
     }
 
     /// Writes points, with the vectors that are known.
-    async fn write(&self, tenant: Tenant, build: u64, mut points: Vec<Point>) -> Result<(), Error> {
+    async fn write(&self, attempt: &Attempt<'_>, mut points: Vec<Point>) -> Result<(), Error> {
         let hashes: Vec<_> = points.iter().map(text_hash).collect();
-        let known = self.records.find_vectors(tenant, MODEL, &hashes).await?;
+        let known = self.records.find_vectors(attempt.tenant, MODEL, &hashes).await?;
         for (point, hash) in points.iter_mut().zip(&hashes) {
             point.vector = known.get(hash).cloned();
         }
-        Ok(self.index.engine().await?.upsert(tenant, build, points).await?)
+        Ok(attempt.engine.upsert(attempt.tenant, attempt.build(), points).await?)
     }
 
-    /// In one transaction: the record moves, the files change, the job ends, the vectors are asked for.
-    async fn move_to(
-        &self,
-        tenant: Tenant,
-        built: Built,
-        new: &[IndexedFile],
-        removed: &[String],
-        lease: &Lease,
-    ) -> Result<(), Stop> {
+    /// In one transaction, fenced by the lease: the record moves, the files change, the vectors are asked for.
+    async fn move_to(&self, attempt: &Attempt<'_>, built: &Built, new: &[IndexedFile], removed: &[String]) -> Result<(), Stop> {
+        let tenant = attempt.tenant;
         let mut tx = self.records.begin().await?;
         if !self.records.set_built(&tx, tenant, built).await? {
             return Err(Stop::Superseded);
         }
         self.records.change_files(&tx, tenant, new, removed).await?;
-        lease.complete(&tx).await?;
+        attempt.lease.check(&tx).await?;
         if built.vectors < built.chunks {
-            let job = BuildJob { workspace: tenant.workspace, build: built.build, anew: false };
-            let key = format!("{}:{}", job.workspace, job.build);
-            let payload = serde_json::to_vec(&job).unwrap_or_default();
-            let (kind, project_id, traceparent) = (super::VECTORS, tenant.project.0, lease.traceparent.clone());
-            let new_job = slipway_storage::NewJob { kind, key, project_id, payload, traceparent };
-            self.vectors.enqueue_and_start(&mut tx, new_job).await?;
+            self.enqueue_vectors(&mut tx, tenant, built.build, &attempt.lease.traceparent).await?;
         }
         Ok(tx.commit().await?)
     }
 
-    /// The record, as long as this build is the newest that is wanted and the lease is ours.
-    async fn still_wanted(&self, tenant: Tenant, job: BuildJob, lease: &Lease) -> Result<WorkspaceIndex, Stop> {
-        if lease.lost.is_cancelled() {
+    /// Whether this build is the newest that is wanted, and the lease is ours.
+    async fn still_wanted(&self, attempt: &Attempt<'_>) -> Result<(), Stop> {
+        if attempt.lease.lost.is_cancelled() {
             return Err(Stop::LeaseLost);
         }
-        match self.records.find_index(tenant.project, tenant.workspace).await? {
-            Some(index) if index.wanted == job.build && index.built < job.build => Ok(index),
+        match self.records.find_index(attempt.tenant.project, attempt.tenant.workspace).await? {
+            Some(index) if index.wanted == attempt.build() && index.built < attempt.build() => Ok(()),
             _ => Err(Stop::Superseded),
         }
     }
 
-    /// Ends the job without a result.
-    async fn give_up(&self, tenant: Tenant, job: BuildJob, lease: &Lease, failure: Option<String>) -> Result<(), JobError> {
-        let tx = self.records.begin().await?;
+    /// Ends the job, with a failure that is for good or without one, and starts the next one if more is wanted by now. Whoever
+    /// wants more changes the record first and then queues the job: either they find this job gone, or we find what they want.
+    async fn finish(&self, tenant: Tenant, lease: &Lease, failure: Option<String>) -> Result<(), JobError> {
+        let mut tx = self.records.begin().await?;
+        let Some(mut index) = self.records.lock_index(&tx, tenant).await? else {
+            drop(tx);
+            return self.forget(tenant, lease).await;
+        };
         if let Some(failure) = failure {
-            self.records.set_failed(&tx, tenant, job.build, &failure).await?;
+            self.records.set_failed(&tx, tenant, index.wanted, &failure).await?;
+            index.failed = index.wanted;
         }
         lease.complete(&tx).await?;
-        tx.commit().await?;
-        if self.records.find_index(tenant.project, tenant.workspace).await?.is_none() {
-            self.clear(tenant).await.map_err(|e| JobError::Retry(Box::new(e)))?;
+        if index.state() == State::Indexing {
+            let queued = self.enqueue_build(&mut tx, &index, &lease.traceparent).await;
+            queued.map_err(|e| JobError::Retry(Box::new(e)))?;
         }
-        Ok(())
+        Ok(tx.commit().await?)
     }
 
-    /// The workspace is gone and its event has not come yet.
+    /// The workspace is gone, whether or not its event has come: so is what was written for it.
     async fn forget(&self, tenant: Tenant, lease: &Lease) -> Result<(), JobError> {
         self.clear(tenant).await.map_err(|e| JobError::Retry(Box::new(e)))?;
         let tx = self.records.begin().await?;

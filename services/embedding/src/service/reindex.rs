@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::Stream;
 use slipway_rpc::Ctx;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Service;
@@ -16,6 +17,8 @@ use crate::model::state::WorkspaceIndex;
 use crate::store::Wanted;
 
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How often the record is looked at when nothing announces a change: another replica may have the job.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// One step of a re-index.
 #[derive(Clone, Debug)]
@@ -52,7 +55,7 @@ impl Service {
                 let mut tx = self.records.begin().await?;
                 // When a newer revision is wanted already, its build is the one to follow.
                 if let Some(index) = self.records.want(&tx, wanted, true).await? {
-                    self.enqueue_build(&mut tx, &index, true, &ctx.traceparent()).await?;
+                    self.enqueue_build(&mut tx, &index, &ctx.traceparent()).await?;
                 }
                 tx.commit().await?;
                 let index = self.records.find_index(tenant.project, workspace).await?.ok_or(Error::IndexNotFound)?;
@@ -70,21 +73,26 @@ impl Service {
         match following {
             Following::Ended => Ok(None),
             Following::Empty(index) => Ok(Some((Step::Ready(index), Following::Ended))),
-            Following::Build { tenant, build, mut changed, last } => loop {
-                let index = self.records.find_index(tenant.project, tenant.workspace).await?.ok_or(Error::IndexNotFound)?;
-                let step = step_of(index, build);
-                match &step {
-                    Step::Progress { done, total } if last != Some((*done, *total)) => {
-                        let last = Some((*done, *total));
-                        return Ok(Some((step, Following::Build { tenant, build, changed, last })));
+            Following::Build { tenant, build, mut changed, last } => {
+                let silent_until = Instant::now() + HEARTBEAT;
+                loop {
+                    let index = self.records.find_index(tenant.project, tenant.workspace).await?.ok_or(Error::IndexNotFound)?;
+                    let step = step_of(index, build);
+                    match &step {
+                        Step::Progress { done, total } if last != Some((*done, *total)) => {
+                            let last = Some((*done, *total));
+                            return Ok(Some((step, Following::Build { tenant, build, changed, last })));
+                        }
+                        Step::Ready(_) | Step::Failed(_) => return Ok(Some((step, Following::Ended))),
+                        _ => {}
                     }
-                    Step::Ready(_) | Step::Failed(_) => return Ok(Some((step, Following::Ended))),
-                    _ => {}
+                    if Instant::now() >= silent_until {
+                        return Ok(Some((Step::Heartbeat, Following::Build { tenant, build, changed, last })));
+                    }
+                    // Either way, the record is what counts.
+                    let _ = tokio::time::timeout(LOOK_AGAIN, change_of(&mut changed, tenant.workspace)).await;
                 }
-                if tokio::time::timeout(HEARTBEAT, change_of(&mut changed, tenant.workspace)).await.is_err() {
-                    return Ok(Some((Step::Heartbeat, Following::Build { tenant, build, changed, last })));
-                }
-            },
+            }
         }
     }
 }
@@ -127,7 +135,9 @@ fn empty(ctx: &Ctx, tenant: Tenant) -> WorkspaceIndex {
         wanted: 0,
         wanted_revision: Uuid::nil(),
         wanted_number: 0,
+        anew: 0,
         built: 0,
+        engine: String::new(),
         revision: None,
         revision_number: 0,
         failed: 0,

@@ -109,7 +109,7 @@ impl Service {
     /// The files of the build that `index` is at.
     pub(super) async fn manifest(&self, index: &WorkspaceIndex) -> Result<Arc<Manifest>, Error> {
         let tenant = Tenant { project: index.project, workspace: index.workspace };
-        let key = (tenant, index.built);
+        let key = (tenant, index.built, index.revision);
         if let Some(manifest) = self.manifests.get(&key).await {
             return Ok(manifest);
         }
@@ -143,7 +143,8 @@ impl Service {
         let limit = query.limit;
         let mut depth = limit;
         loop {
-            let found = self.index.search(snapshot.tenant, Query { limit: depth, ..query.clone() }).await?;
+            let found =
+                self.index.search(&snapshot.index.engine, snapshot.tenant, Query { limit: depth, ..query.clone() }).await?;
             let all = found.len() < depth || depth >= MAX_DEPTH;
             let mut live: Vec<_> = found.into_iter().filter(|hit| snapshot.holds(hit)).collect();
             if all || live.len() >= limit {

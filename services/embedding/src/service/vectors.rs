@@ -10,7 +10,7 @@ use slipway_storage::{JobError, Lease, crash};
 use uuid::Uuid;
 
 use super::build::text_hash;
-use super::{BuildJob, Manifest, Service};
+use super::{Manifest, Service, VectorsJob};
 use crate::embedder::{Embedder, MODEL, State};
 use crate::error::Error;
 use crate::index::{Point, Tenant};
@@ -21,7 +21,7 @@ const BATCH: usize = 32;
 
 impl Service {
     pub(super) async fn compute_vectors(self: Arc<Self>, lease: Lease) -> Result<(), JobError> {
-        let job: BuildJob = serde_json::from_slice(&lease.payload).map_err(|e| JobError::Fatal(e.into()))?;
+        let job: VectorsJob = serde_json::from_slice(&lease.payload).map_err(|e| JobError::Fatal(e.into()))?;
         let tenant = Tenant { project: ProjectId(lease.project_id), workspace: job.workspace };
         let model = tokio::select! {
             () = lease.lost.cancelled() => return Err(JobError::LeaseLost),
@@ -40,6 +40,8 @@ impl Service {
         let (missing, failure) = match done {
             Ok(missing) => (missing, String::new()),
             Err(_) if lease.lost.is_cancelled() => return Err(JobError::LeaseLost),
+            // What is away comes back: whoever looks for chunks without vectors asks again.
+            Err(error) if lease.last_attempt && error.is_of_absence() => (None, String::new()),
             Err(error) if lease.last_attempt => {
                 tracing::error!(error = &error as &dyn std::error::Error, workspace_id = %job.workspace, "vectors cannot be computed");
                 (None, error.to_string())
@@ -59,7 +61,7 @@ impl Service {
     async fn fill(
         &self,
         tenant: Tenant,
-        job: BuildJob,
+        job: VectorsJob,
         lease: &Lease,
         embedder: &Arc<dyn Embedder>,
     ) -> Result<Option<u64>, Error> {
@@ -71,7 +73,7 @@ impl Service {
             if lease.lost.is_cancelled() || self.current_manifest(tenant, job).await?.is_none() {
                 return Ok(None);
             }
-            self.fill_batch(tenant, job, ids.to_vec(), &manifest, embedder).await?;
+            self.fill_batch(tenant, job, lease, ids.to_vec(), (&manifest, embedder)).await?;
             self.notify(job.workspace);
         }
         engine.flush().await?;
@@ -82,10 +84,10 @@ impl Service {
     async fn fill_batch(
         &self,
         tenant: Tenant,
-        job: BuildJob,
+        job: VectorsJob,
+        lease: &Lease,
         ids: Vec<Uuid>,
-        manifest: &Manifest,
-        embedder: &Arc<dyn Embedder>,
+        (manifest, embedder): (&Manifest, &Arc<dyn Embedder>),
     ) -> Result<(), Error> {
         let engine = self.index.engine().await?;
         let points = engine.points(tenant, ids).await?;
@@ -111,15 +113,20 @@ impl Service {
         engine.set_vectors(tenant, vectors).await?;
         crash::point("embedding.vectors_written");
 
-        // Counted only now: what is said to have its vector is found by it.
+        // Counted only now, and once: what is said to have its vector is found by it.
         let tx = self.records.begin().await?;
+        if lease.check(&tx).await.is_err() {
+            lease.lost.cancel();
+            return Ok(());
+        }
         self.records.add_vectors(&tx, tenant, job.build, filled, embedded).await?;
         Ok(tx.commit().await?)
     }
 
-    async fn current_manifest(&self, tenant: Tenant, job: BuildJob) -> Result<Option<Arc<Manifest>>, Error> {
+    async fn current_manifest(&self, tenant: Tenant, job: VectorsJob) -> Result<Option<Arc<Manifest>>, Error> {
         let index = self.records.find_index(tenant.project, tenant.workspace).await?;
-        match index.filter(|index| index.built == job.build) {
+        let engine = self.index.engine().await?;
+        match index.filter(|index| index.built == job.build && index.engine == engine.name()) {
             Some(index) => Ok(Some(self.manifest(&index).await?)),
             None => Ok(None),
         }

@@ -13,6 +13,7 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         let mut all = shared_migrations();
         all.push(Box::new(IndexTables));
+        all.push(Box::new(EngineColumns));
         all
     }
 }
@@ -37,6 +38,39 @@ impl MigrationTrait for IndexTables {
         manager.drop_table(Table::drop().table(Vector::Table).to_owned()).await?;
         manager.drop_table(Table::drop().table(IndexFile::Table).to_owned()).await?;
         manager.drop_table(Table::drop().table(WorkspaceIndex::Table).to_owned()).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+/// Which engine has what was built, and which builds are to do everything again.
+struct EngineColumns;
+
+impl MigrationName for EngineColumns {
+    fn name(&self) -> &str {
+        "m20261125_000002_engine_columns"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for EngineColumns {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let engine = ColumnDef::new(WorkspaceIndex::Engine).text().not_null().default("").to_owned();
+        let anew = ColumnDef::new(WorkspaceIndex::Anew).big_integer().not_null().default(0).to_owned();
+        // SQLite adds one column a statement.
+        for column in [engine, anew] {
+            manager.alter_table(Table::alter().table(WorkspaceIndex::Table).add_column(column).to_owned()).await?;
+        }
+        Ok(())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for column in [WorkspaceIndex::Engine, WorkspaceIndex::Anew] {
+            manager.alter_table(Table::alter().table(WorkspaceIndex::Table).drop_column(column).to_owned()).await?;
+        }
+        Ok(())
     }
 
     fn use_transaction(&self) -> Option<bool> {
@@ -120,6 +154,8 @@ enum WorkspaceIndex {
     VectorCount,
     EmbeddedCount,
     UpdateTime,
+    Engine,
+    Anew,
 }
 
 #[derive(DeriveIden)]

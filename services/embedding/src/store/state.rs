@@ -1,7 +1,7 @@
 //! Rows of workspace indexes.
 
 use slipway_rpc::{ProjectId, UserId, now_micros};
-use slipway_storage::sea_orm::{self, FromQueryResult, Value};
+use slipway_storage::sea_orm::{self, DbBackend, FromQueryResult, Value};
 use slipway_storage::{StorageError, Tx};
 use uuid::Uuid;
 
@@ -31,6 +31,8 @@ struct Row {
     vector_count: i64,
     embedded_count: i64,
     update_time: i64,
+    engine: String,
+    anew: i64,
 }
 
 impl From<Row> for WorkspaceIndex {
@@ -42,6 +44,8 @@ impl From<Row> for WorkspaceIndex {
             wanted: to_u64(row.wanted),
             wanted_revision: row.wanted_revision_id,
             wanted_number: to_u64(row.wanted_number),
+            anew: to_u64(row.anew),
+            engine: row.engine,
             built: to_u64(row.built),
             revision: row.revision_id,
             revision_number: to_u64(row.revision_number),
@@ -72,10 +76,12 @@ pub(crate) struct Wanted {
 }
 
 /// What a build has brought about.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Built {
     /// The build.
     pub(crate) build: u64,
+    /// The engine that has it.
+    pub(crate) engine: String,
     /// The revision it is of.
     pub(crate) revision: Uuid,
     /// That revision's number.
@@ -96,10 +102,34 @@ impl Records {
         Ok(rows.into_iter().next().map(Into::into))
     }
 
-    /// Every project's indexes that have chunks without vectors.
-    pub(crate) async fn list_without_vectors(&self) -> Result<Vec<WorkspaceIndex>, StorageError> {
-        let sql = format!("{SELECT} WHERE built > 0 AND vector_count < chunk_count ORDER BY workspace_id");
-        Ok(self.list::<Row>(&sql, []).await?.into_iter().map(Into::into).collect())
+    /// Every project's indexes in this engine that have chunks without vectors, and for which none are on their way.
+    pub(crate) async fn list_without_vectors(&self, engine: &str) -> Result<Vec<WorkspaceIndex>, StorageError> {
+        let sql = format!("{SELECT} WHERE built > 0 AND engine = $1 AND vector_count < chunk_count ORDER BY workspace_id");
+        Ok(self.list::<Row>(&sql, [engine.into()]).await?.into_iter().map(Into::into).collect())
+    }
+
+    /// Every project's indexes that are in another engine than this one.
+    pub(crate) async fn list_elsewhere(&self, engine: &str) -> Result<Vec<WorkspaceIndex>, StorageError> {
+        let sql = format!("{SELECT} WHERE built > 0 AND engine <> $1 ORDER BY workspace_id");
+        Ok(self.list::<Row>(&sql, [engine.into()]).await?.into_iter().map(Into::into).collect())
+    }
+
+    /// Wants the newest revision of `index` once more, unless somebody did so since it was read.
+    pub(crate) async fn want_again(&self, tx: &Tx, index: &WorkspaceIndex) -> Result<bool, StorageError> {
+        let sql = "UPDATE workspace_index SET wanted = wanted + 1, update_time = $4 \
+                   WHERE project_id = $1 AND workspace_id = $2 AND wanted = $3";
+        let values: [Value; 4] =
+            [index.project.0.into(), index.workspace.into(), to_i64(index.wanted).into(), now_micros().into()];
+        Ok(execute(tx, sql, values).await? > 0)
+    }
+
+    /// The index of a workspace, which nobody changes until the transaction ends.
+    pub(crate) async fn lock_index(&self, tx: &Tx, tenant: Tenant) -> Result<Option<WorkspaceIndex>, StorageError> {
+        let backend = tx.store().backend();
+        let lock = if backend == DbBackend::Postgres { " FOR UPDATE" } else { "" };
+        let sql = format!("{SELECT} WHERE project_id = $1 AND workspace_id = $2{lock}");
+        let statement = statement(backend, &sql, [tenant.project.0.into(), tenant.workspace.into()]);
+        Ok(Row::find_by_statement(statement).one(tx.conn()).await?.map(Into::into))
     }
 
     /// Forgets what the engine held, of every project: it is empty. Returns those that
@@ -109,7 +139,7 @@ impl Records {
         let lost = Row::find_by_statement(statement(tx.store().backend(), &sql, [])).all(tx.conn()).await?;
         execute(tx, "DELETE FROM index_file", []).await?;
         let sql = "UPDATE workspace_index SET wanted = wanted + 1, built = 0, revision_id = NULL, revision_number = 0, settled = 0, \
-                   vector_failure = '', file_count = 0, chunk_count = 0, vector_count = 0, embedded_count = 0, update_time = $1 \
+                   engine = '', vector_failure = '', file_count = 0, chunk_count = 0, vector_count = 0, embedded_count = 0, update_time = $1 \
                    WHERE built > 0";
         execute(tx, sql, [now_micros().into()]).await?;
         Ok(lost
@@ -122,8 +152,11 @@ impl Records {
     /// newer one is wanted already, unless `anew`.
     pub(crate) async fn want(&self, tx: &Tx, wanted: Wanted, anew: bool) -> Result<Option<WorkspaceIndex>, StorageError> {
         let Wanted { tenant, user, revision, number } = wanted;
-        let insert = "INSERT INTO workspace_index (workspace_id, project_id, user_id, wanted, wanted_revision_id, wanted_number, update_time) \
-                      VALUES ($1, $2, $3, 1, $4, $5, $6) ON CONFLICT (workspace_id) DO NOTHING";
+        let insert = format!(
+            "INSERT INTO workspace_index (workspace_id, project_id, user_id, wanted, wanted_revision_id, wanted_number, update_time, anew) \
+             VALUES ($1, $2, $3, 1, $4, $5, $6, {}) ON CONFLICT (workspace_id) DO NOTHING",
+            u8::from(anew)
+        );
         let values: [Value; 6] = [
             tenant.workspace.into(),
             tenant.project.0.into(),
@@ -132,10 +165,10 @@ impl Records {
             to_i64(number).into(),
             now_micros().into(),
         ];
-        if execute(tx, insert, values).await? == 0 {
-            let newer = if anew { "wanted_number <= $5" } else { "wanted_number < $5" };
+        if execute(tx, &insert, values).await? == 0 {
+            let (newer, marked) = if anew { ("wanted_number <= $5", ", anew = wanted + 1") } else { ("wanted_number < $5", "") };
             let update = format!(
-                "UPDATE workspace_index SET wanted = wanted + 1, user_id = $3, wanted_revision_id = $4, wanted_number = $5, update_time = $6 \
+                "UPDATE workspace_index SET wanted = wanted + 1, user_id = $3, wanted_revision_id = $4, wanted_number = $5, update_time = $6{marked} \
                  WHERE workspace_id = $1 AND project_id = $2 AND {newer}"
             );
             let values: [Value; 6] = [
@@ -156,14 +189,14 @@ impl Records {
     }
 
     /// Moves the index to what a build has brought. False when the workspace is gone or a later build was there first.
-    pub(crate) async fn set_built(&self, tx: &Tx, tenant: Tenant, built: Built) -> Result<bool, StorageError> {
+    pub(crate) async fn set_built(&self, tx: &Tx, tenant: Tenant, built: &Built) -> Result<bool, StorageError> {
         let settled = if built.vectors >= built.chunks { ", settled = $3" } else { "" };
         let sql = format!(
             "UPDATE workspace_index SET built = $3, revision_id = $4, revision_number = $5, file_count = $6, chunk_count = $7, vector_count = $8, \
-             embedded_count = 0, failure = '', vector_failure = '', update_time = $9{settled} \
+             embedded_count = 0, failure = '', vector_failure = '', update_time = $9, engine = $10{settled} \
              WHERE project_id = $1 AND workspace_id = $2 AND built < $3"
         );
-        let values: [Value; 9] = [
+        let values: [Value; 10] = [
             tenant.project.0.into(),
             tenant.workspace.into(),
             to_i64(built.build).into(),
@@ -173,6 +206,7 @@ impl Records {
             to_i64(built.chunks).into(),
             to_i64(built.vectors).into(),
             now_micros().into(),
+            built.engine.as_str().into(),
         ];
         Ok(execute(tx, &sql, values).await? > 0)
     }

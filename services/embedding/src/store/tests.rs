@@ -30,8 +30,9 @@ async fn want(records: &Records, tenant: Tenant, number: u64, anew: bool) -> Opt
 
 async fn built(records: &Records, tenant: Tenant, build: u64, chunks: u64, vectors: u64) -> bool {
     let tx = records.begin().await.unwrap();
-    let what = Built { build, revision: Uuid::from_u128(100 + u128::from(build)), number: build, files: 1, chunks, vectors };
-    let moved = records.set_built(&tx, tenant, what).await.unwrap();
+    let (revision, engine) = (Uuid::from_u128(100 + u128::from(build)), "first".to_owned());
+    let what = Built { build, engine, revision, number: build, files: 1, chunks, vectors };
+    let moved = records.set_built(&tx, tenant, &what).await.unwrap();
     tx.commit().await.unwrap();
     moved
 }

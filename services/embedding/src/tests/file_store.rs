@@ -116,12 +116,12 @@ fn event(subject: &str, project: ProjectId, workspace: Uuid, kind: Kind) -> Even
 }
 
 fn entry(path: &str, content: &Bytes) -> FileEntry {
-    FileEntry {
-        path: path.to_owned(),
-        size: content.len() as u64,
-        hash: blake3::hash(content).to_hex().to_string(),
-        executable: false,
-    }
+    FileEntry { path: path.to_owned(), size: content.len() as u64, hash: hash_of(content), executable: false }
+}
+
+/// The hash of a file's content.
+pub(crate) fn hash_of(content: &[u8]) -> String {
+    blake3::hash(content).to_hex().to_string()
 }
 
 type Answer<T> = Result<Response<T>, Status>;
