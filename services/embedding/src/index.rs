@@ -23,11 +23,13 @@ use uuid::Uuid;
 pub(crate) use edge::tests::open as open_for_test;
 pub(crate) use edge::{DirLock, EdgeIndex};
 pub(crate) use qdrant::Server;
+#[cfg(test)]
+pub(crate) use qdrant::tests::StandIn;
 
 use crate::error::Error;
 
 /// Raised whenever chunking, words or the payload change: an index of another format is not read, but built anew.
-const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 2;
 /// The vectors of a point.
 const DENSE: &str = "dense";
 const WORDS: &str = "words";

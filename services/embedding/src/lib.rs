@@ -97,7 +97,7 @@ async fn build_with(settings: &Settings, deps: Deps, server: &mut Server, parts:
     let shutdown = server.shutdown();
     server.add_task("embedding-index", {
         // Searches that are under way still need it.
-        let (service, drained) = (service.clone(), server.drained());
+        let (service, shutdown, drained) = (service.clone(), shutdown.clone(), server.drained());
         async move {
             match service.open_index(source, &shutdown).await {
                 Ok(()) => {

@@ -147,7 +147,9 @@ impl Service {
         if self.model() != Model::Ready {
             return Ok(());
         }
-        self.index.opened().await;
+        if !self.can_work(shutdown).await {
+            return Ok(());
+        }
         self.fill_in().await
     }
 

@@ -3,6 +3,7 @@
 mod bench;
 mod events;
 mod file_store;
+mod on_server;
 mod reindex;
 mod replicas;
 mod searching;
@@ -91,12 +92,7 @@ impl World {
             Model::Files(dir) => dir.display().to_string(),
             _ => dir.path().join("no-model-here").display().to_string(),
         };
-        let deps = Deps {
-            data_dir: dir.path().to_owned(),
-            store: store(url),
-            bus: bus.clone(),
-            file_store: server.channel(),
-        };
+        let deps = Deps { data_dir: dir.path().to_owned(), store: store(url), bus: bus.clone(), file_store: server.channel() };
         if let Model::Counting(embedder) = model {
             parts.embedder = Some(embedder);
         }

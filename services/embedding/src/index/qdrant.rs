@@ -244,4 +244,4 @@ impl VectorIndex for QdrantIndex {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

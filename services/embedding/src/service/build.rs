@@ -112,6 +112,9 @@ impl Service {
             Err(Stop::Failed(error)) => Err(JobError::Retry(Box::new(error))),
         };
         self.notify(job.workspace);
+        if settled.is_ok() {
+            self.move_on().await;
+        }
         settled
     }
 

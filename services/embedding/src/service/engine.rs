@@ -120,6 +120,14 @@ impl Service {
         Ok(())
     }
 
+    /// After a build: it may have been the last one that was elsewhere.
+    pub(super) async fn move_on(&self) {
+        let moving = self.index.engines().await.is_ok_and(|engines| engines.previous.is_some());
+        if moving && let Err(error) = self.move_over().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the engine before is kept for now");
+        }
+    }
+
     /// Sees now and then to what nobody asks for, until `shutdown`: what is elsewhere, what lacks vectors, and the engine's
     /// own order.
     pub(crate) async fn run_tidying(&self, shutdown: CancellationToken) {

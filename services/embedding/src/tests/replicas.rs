@@ -158,8 +158,7 @@ async fn settles(engine: &EdgeIndex, tenant: Tenant, expected: &HashSet<Uuid>) {
 
 /// Waits until nothing is queued and no lease is left.
 async fn no_jobs(url: &str) {
-    let settings = StoreSettings { url: url.to_owned(), durability: Durability::Process };
-    let store = slipway_storage::Store::open(&settings, "embedding").await.unwrap();
+    let store = slipway_storage::Store::open(&store(url), "embedding").await.unwrap();
     let start = Instant::now();
     while !store.read().query_all_raw(Statement::from_string(store.backend(), "SELECT id FROM job")).await.unwrap().is_empty() {
         assert!(start.elapsed() < PATIENCE, "jobs are left");

@@ -44,7 +44,8 @@ impl Server {
         Self::with_format(settings, FORMAT)
     }
 
-    pub(super) fn with_format(settings: &Qdrant, format: u32) -> Result<Self, IndexError> {
+    /// As if the format were another.
+    pub(crate) fn with_format(settings: &Qdrant, format: u32) -> Result<Self, IndexError> {
         let calls = Calls::new(&settings.url, settings.api_key())?;
         let ours = format!("{}_{MODEL}_{DIMENSIONS}_v{format}", settings.collection);
         Ok(Self { calls, alias: settings.collection.clone(), ours })
