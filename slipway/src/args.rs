@@ -255,6 +255,21 @@ pub(crate) enum Workspace {
         #[arg(long, short)]
         revision: Option<String>,
     },
+    /// Make a link by which a file can be downloaded without a token. Needs contents in an S3 bucket.
+    Link {
+        /// A name or an id.
+        workspace: String,
+        /// The file.
+        path: String,
+        /// A number or an id; the head unless told.
+        #[arg(long, short)]
+        revision: Option<String>,
+        /// How many seconds it is good for, at most 3600.
+        #[arg(long, default_value_t = 900)]
+        ttl: u32,
+    },
+    /// Remove now what no revision of any workspace refers to and is older than the grace period.
+    Gc,
     /// Find lines that match.
     Grep {
         /// A name or an id.

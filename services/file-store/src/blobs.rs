@@ -2,7 +2,9 @@
 //! to them; a name stands for one content, so that a write needs no condition and may be repeated.
 
 mod error;
+mod link;
 mod s3;
+mod sweep;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -10,7 +12,7 @@ pub(crate) mod tests;
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,45 +40,50 @@ const KNOWN: u64 = 100_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Blobs {
     store: Arc<dyn ObjectStore>,
-    /// Where the blobs are in a bucket.
-    bucket: Option<Bucket>,
-    /// Written by this process, to the end. What another process wrote is simply written again: that is as quick as
-    /// making sure of it, and mends what a power cut left half-done.
-    known: Cache<Hash, ()>,
+    place: Place,
+    /// Written by this process, to the end, and the epoch of garbage collection that it was in. What another process wrote is
+    /// simply written again: that is as quick as making sure of it, and mends what a power cut left half-done.
+    known: Cache<Hash, i64>,
+}
+
+/// Where blobs lie.
+#[derive(Clone, Debug)]
+enum Place {
+    Dir(PathBuf),
+    Bucket(Bucket),
 }
 
 impl Blobs {
     /// Blobs in a directory. `durable`: they survive a power cut.
     pub(crate) fn local(dir: &Path, durable: bool) -> Result<Self, object_store::Error> {
-        Ok(Self::new(Arc::new(LocalFileSystem::new_with_prefix(dir)?.with_fsync(durable)), None))
+        Ok(Self::new(Arc::new(LocalFileSystem::new_with_prefix(dir)?.with_fsync(durable)), Place::Dir(dir.to_owned())))
     }
 
-    fn new(store: Arc<dyn ObjectStore>, bucket: Option<Bucket>) -> Self {
-        Self { store, bucket, known: Cache::new(KNOWN) }
+    fn new(store: Arc<dyn ObjectStore>, place: Place) -> Self {
+        Self { store, place, known: Cache::new(KNOWN) }
+    }
+
+    /// Whether this process wrote the blob in this epoch, so that it is there.
+    pub(crate) async fn is_known(&self, hash: Hash, epoch: i64) -> bool {
+        self.known.get(&hash).await == Some(epoch)
     }
 
     /// Writes a content that is in memory. When this returns, it is safe.
-    pub(crate) async fn put(&self, hash: Hash, content: Bytes) -> Result<(), BlobError> {
-        if self.known.contains_key(&hash) {
-            return Ok(());
-        }
+    pub(crate) async fn put(&self, hash: Hash, content: Bytes, epoch: i64) -> Result<(), BlobError> {
         self.store.put(&key(&hash), PutPayload::from_bytes(content)).await?;
-        self.known.insert(hash, ()).await;
+        self.known.insert(hash, epoch).await;
         Ok(())
     }
 
     /// Writes a content that is in a file, from where the file stands. When this returns, it is safe.
-    pub(crate) async fn put_file(&self, hash: Hash, file: File) -> Result<(), BlobError> {
-        if self.known.contains_key(&hash) {
-            return Ok(());
-        }
+    pub(crate) async fn put_file(&self, hash: Hash, file: File, epoch: i64) -> Result<(), BlobError> {
         let (file, first) = next_part(file).await?;
         if first.len() < PART {
             self.store.put(&key(&hash), first.into()).await?;
         } else {
             self.upload(hash, file, first).await?;
         }
-        self.known.insert(hash, ()).await;
+        self.known.insert(hash, epoch).await;
         Ok(())
     }
 

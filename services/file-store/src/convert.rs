@@ -1,5 +1,7 @@
 //! Between the API's messages and the model: every limit of a field is checked here.
 
+use std::time::Duration;
+
 use prost::Message;
 use slipway_proto::filestore as pb;
 use slipway_rpc::{Check, Fault, timestamp};
@@ -7,11 +9,12 @@ use uuid::Uuid;
 
 use crate::archive::Format;
 use crate::error::Error;
+use crate::garbage::Report;
 use crate::model::{
     Change, DiffLine, FileDiff, FileEntry, FileStatus, Glob, Hunk, LineKind, LineMatcher, Revision, RevisionKind, Workspace,
     check_path,
 };
-use crate::service::{Commit, DiffRequest, Import, Page, PageRequest, Restore, Search, Searched};
+use crate::service::{Commit, DiffRequest, Import, Link, Page, PageRequest, Restore, Search, Searched};
 use crate::store::RequestKey;
 
 const MAX_NAME: usize = 200;
@@ -22,6 +25,9 @@ const MAX_PATTERN: usize = 1_000;
 const MAX_CONTENT: usize = 3 << 20;
 const MAX_CHANGES: usize = 1_000;
 const MAX_CONTEXT: u32 = 100;
+/// Seconds.
+const DEFAULT_TTL: u32 = 900;
+const MAX_TTL: u32 = 3_600;
 /// The most bytes of one message of an upload.
 pub(crate) const MAX_CHUNK: usize = 1 << 20;
 
@@ -134,6 +140,17 @@ pub(crate) fn read_file(request: pb::ReadFileRequest) -> Result<(Uuid, Option<Uu
     let path = required_path(&mut check, "path", request.path);
     check.finish()?;
     Ok((workspace, revision, path?))
+}
+
+pub(crate) fn link(request: pb::CreateDownloadLinkRequest) -> Result<(Uuid, Option<Uuid>, String, Duration), Fault> {
+    let mut check = Check::new();
+    let workspace = check.uuid("workspace_id", &request.workspace_id);
+    let revision = check.optional_uuid("revision_id", &request.revision_id);
+    let path = required_path(&mut check, "path", request.path);
+    check.ensure(request.ttl_seconds <= MAX_TTL, "ttl_seconds", "is over 3600");
+    check.finish()?;
+    let ttl = if request.ttl_seconds == 0 { DEFAULT_TTL } else { request.ttl_seconds };
+    Ok((workspace, revision, path?, Duration::from_secs(ttl.into())))
 }
 
 pub(crate) fn search(request: &pb::SearchFilesRequest) -> Result<Search, Fault> {
@@ -259,6 +276,29 @@ pub(crate) fn revision(revision: Revision) -> pb::Revision {
 
 pub(crate) fn file_entry(entry: FileEntry) -> pb::FileEntry {
     pb::FileEntry { path: entry.path, size: entry.size, hash: entry.hash.to_hex().to_string(), executable: entry.executable }
+}
+
+pub(crate) fn linked(link: Link) -> pb::CreateDownloadLinkResponse {
+    pb::CreateDownloadLinkResponse {
+        url: link.url,
+        method: "GET".to_owned(),
+        expire_time: Some(timestamp(link.expire_time)),
+        file: Some(file_entry(link.file)),
+    }
+}
+
+pub(crate) fn collection(report: Report, end_time: i64) -> pb::GarbageCollection {
+    pb::GarbageCollection {
+        blobs: report.blobs,
+        bytes: report.bytes,
+        marked: report.marked,
+        absolved: report.absolved,
+        removed: report.removed,
+        removed_bytes: report.removed_bytes,
+        remains: report.remains,
+        start_time: Some(timestamp(report.start_time)),
+        end_time: Some(timestamp(end_time)),
+    }
 }
 
 pub(crate) fn files((revision, page): (Option<Uuid>, Page<FileEntry>)) -> pb::ListFilesResponse {

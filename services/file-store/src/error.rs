@@ -44,6 +44,12 @@ pub(crate) enum Error {
     Store(#[from] StorageError),
     #[error("the blob store failed")]
     Blob(#[from] BlobError),
+    #[error("file contents lie in a local directory, to which there are no links; use ReadFile or ExportArchive")]
+    LinkUnsupported,
+    #[error("the collection of garbage failed: {0}")]
+    NotCollected(String),
+    #[error("contents that the change needs were just removed as unused; send it again")]
+    Swept,
     #[error("a stored value cannot be read: {0}")]
     Corrupt(&'static str),
     #[error("a file of ours failed")]
@@ -77,6 +83,9 @@ impl From<Error> for Fault {
             }
             Error::RequestIdReused { first_id } => Self::new(Reason::RequestIdReused, message).with("first_id", first_id),
             Error::PageTokenInvalid => Self::new(Reason::PageTokenInvalid, message),
+            Error::LinkUnsupported => Self::new(Reason::LinkUnsupported, message),
+            Error::NotCollected(_) => Self::new(Reason::ServiceUnavailable, message).retry_after(STORE_BACK),
+            Error::Swept => Self::new(Reason::ServiceUnavailable, message).retry_after(STORE_BACK),
             Error::Blob(BlobError::Away(e)) => {
                 Self::new(Reason::ServiceUnavailable, BlobError::AWAY).retry_after(STORE_BACK).source(e)
             }

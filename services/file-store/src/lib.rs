@@ -1,6 +1,6 @@
 //! The file store: workspaces and their revisions, the only owner of file contents.
 //!
-//! It serves `slipway.filestore.v1.FileStoreService`, owns the tables `workspace` and `revision` and the blobs, publishes
+//! It serves `slipway.filestore.v1.FileStoreService`, owns the tables `workspace`, `revision`, `garbage` and `collection` and the blobs, publishes
 //! `revision.committed` and `workspace.deleted`, and calls nobody.
 //!
 //! A content is a blob named by its BLAKE3 hash, and so is a manifest, the list of a revision's files; a row of `revision`
@@ -9,9 +9,11 @@
 
 mod archive;
 mod blobs;
+mod clock;
 mod convert;
 mod error;
 mod events;
+mod garbage;
 mod model;
 mod rpc;
 mod service;
@@ -20,6 +22,7 @@ mod store;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use slipway_bus::Bus;
 use slipway_proto::filestore::file_store_service_server::FileStoreServiceServer;
@@ -28,7 +31,9 @@ use slipway_storage::outbox::Relay;
 use slipway_storage::{Durability, StoreSettings};
 
 use blobs::Blobs;
-pub use settings::{S3Settings, Settings};
+use clock::Clock;
+use garbage::Collector;
+pub use settings::{GcSettings, S3Settings, Settings};
 pub use store::Migrator;
 
 /// What the file store stands on.
@@ -43,6 +48,16 @@ pub struct Deps {
 
 /// Opens and migrates the database, wires the service and registers it with `server`. Nothing runs before the server does.
 pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Result<(), BuildError> {
+    build_with(settings, deps, server, Clock::default(), garbage::QUARANTINE).await.map(drop)
+}
+
+async fn build_with(
+    settings: &Settings,
+    deps: Deps,
+    server: &mut Server,
+    clock: Clock,
+    quarantine: Duration,
+) -> Result<Collector, BuildError> {
     settings.check().map_err(|what| BuildError::new(format!("file_store.{what}")))?;
     let spool = deps.data_dir.join("spool");
     make_dir(&spool).await?;
@@ -50,11 +65,15 @@ pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Resu
     let store = store::WorkspaceStore::open(&deps.store).await;
     let store = store.map_err(|e| BuildError::of("the database of the file store cannot be opened", e))?;
 
+    store.database().join(deps.bus.live());
+
     let relay = Relay::new(store.database(), deps.bus);
     server.add_task("file-store outbox", relay.run(server.shutdown()));
-    let service = service::FileStore::new(store, blobs, spool, settings.manifest_cache_mib << 20, settings.heavy_calls);
+    let collector = Collector::new(store.clone(), blobs.clone(), &settings.gc, clock, quarantine);
+    server.add_task("file-store garbage", collector.clone().run(server.shutdown()));
+    let service = service::FileStore::new(store, blobs, spool, settings, collector.clone());
     server.add_service(FileStoreServiceServer::new(rpc::Rpc::new(Arc::new(service))));
-    Ok(())
+    Ok(collector)
 }
 
 /// Opens the blob store that the settings name.

@@ -152,6 +152,22 @@ impl FileStoreService for Rpc {
         let revision = self.service.restore(&ctx, restore).await.map_err(status)?;
         Ok(Response::new(pb::RestoreRevisionResponse { revision: Some(convert::revision(revision)) }))
     }
+
+    async fn create_download_link(
+        &self,
+        request: Request<pb::CreateDownloadLinkRequest>,
+    ) -> Answer<pb::CreateDownloadLinkResponse> {
+        let ctx = Ctx::of(&request)?;
+        let (workspace, revision, path, ttl) = convert::link(request.into_inner()).map_err(status)?;
+        let link = self.service.create_download_link(&ctx, workspace, revision, path, ttl).await.map_err(status)?;
+        Ok(Response::new(convert::linked(link)))
+    }
+
+    async fn collect_garbage(&self, request: Request<pb::CollectGarbageRequest>) -> Answer<pb::CollectGarbageResponse> {
+        let ctx = Ctx::of(&request)?;
+        let (report, end_time) = self.service.collect_garbage(&ctx).await.map_err(status)?;
+        Ok(Response::new(pb::CollectGarbageResponse { collection: Some(convert::collection(report, end_time)) }))
+    }
 }
 
 #[cfg(test)]

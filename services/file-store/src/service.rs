@@ -2,8 +2,11 @@
 
 mod archives;
 mod compare;
+mod garbage;
+mod links;
 mod read;
 mod revisions;
+mod writing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,11 +21,15 @@ use uuid::Uuid;
 use crate::blobs::{BlobError, Blobs};
 use crate::error::Error;
 use crate::events;
+use crate::garbage::Collector;
 use crate::model::{Manifest, Revision, Workspace};
+use crate::settings::Settings;
 use crate::store::{RequestKey, WorkspaceStore};
+use writing::Writing;
 
 pub(crate) use archives::Import;
 pub(crate) use compare::DiffRequest;
+pub(crate) use links::Link;
 pub(crate) use read::{Search, Searched};
 pub(crate) use revisions::{Commit, Restore};
 
@@ -46,7 +53,6 @@ pub(crate) struct PageRequest {
 }
 
 /// The file store.
-#[derive(Debug)]
 pub(crate) struct FileStore {
     store: WorkspaceStore,
     blobs: Blobs,
@@ -55,13 +61,15 @@ pub(crate) struct FileStore {
     spool: PathBuf,
     /// Calls that take much processor time or memory wait for each other here.
     heavy: Arc<Semaphore>,
+    collector: Collector,
 }
 
 impl FileStore {
-    pub(crate) fn new(store: WorkspaceStore, blobs: Blobs, spool: PathBuf, manifest_bytes: u64, heavy_calls: usize) -> Self {
+    pub(crate) fn new(store: WorkspaceStore, blobs: Blobs, spool: PathBuf, settings: &Settings, collector: Collector) -> Self {
         let weigh = |_: &Hash, manifest: &Arc<Manifest>| u32::try_from(manifest.weight()).unwrap_or(u32::MAX);
-        let manifests = Cache::builder().weigher(weigh).max_capacity(manifest_bytes).build();
-        Self { store, blobs, manifests, spool, heavy: Arc::new(Semaphore::new(heavy_calls)) }
+        let manifests = Cache::builder().weigher(weigh).max_capacity(settings.manifest_cache_mib << 20).build();
+        let heavy = Arc::new(Semaphore::new(settings.heavy_calls));
+        Self { store, blobs, manifests, spool, heavy, collector }
     }
 
     /// Makes an empty workspace.
@@ -136,10 +144,10 @@ impl FileStore {
     }
 
     /// Writes a manifest to where a revision can refer to it.
-    async fn save_manifest(&self, manifest: Manifest) -> Result<Hash, Error> {
+    async fn save_manifest(&self, writing: &Writing, manifest: Manifest) -> Result<Hash, Error> {
         let bytes = manifest.encode();
         let hash = blake3::hash(&bytes);
-        self.blobs.put(hash, bytes.into()).await?;
+        self.put(writing, hash, bytes.into()).await?;
         self.manifests.insert(hash, Arc::new(manifest)).await;
         Ok(hash)
     }

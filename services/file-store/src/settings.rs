@@ -1,9 +1,12 @@
 //! The settings of the file store.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+
+const MINUTES_MAX: u64 = 525_600;
 
 /// Settings of the file store, the section `[file_store]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,10 +18,48 @@ pub struct Settings {
     /// The bucket of the file contents; absent: they lie in a local directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3Settings>,
+    /// The removal of contents that no revision refers to.
+    pub gc: GcSettings,
     /// How many MiB of revisions' file lists are kept in memory.
     pub manifest_cache_mib: u64,
     /// How many archives, and differences of large files, are worked on at once; the others wait.
     pub heavy_calls: usize,
+}
+
+/// Garbage collection, the section `[file_store.gc]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GcSettings {
+    /// How often contents without a reference are looked for; 0: only when somebody asks.
+    pub interval_minutes: u64,
+    /// How long a content must have been there before it is marked, and marked before it is removed.
+    pub grace_minutes: u64,
+}
+
+impl Default for GcSettings {
+    fn default() -> Self {
+        Self { interval_minutes: 60, grace_minutes: 1440 }
+    }
+}
+
+impl GcSettings {
+    /// How often to collect; zero: never.
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_secs(60 * self.interval_minutes)
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        Duration::from_secs(60 * self.grace_minutes)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (key, value) in [("interval_minutes", self.interval_minutes), ("grace_minutes", self.grace_minutes)] {
+            if value > MINUTES_MAX {
+                return Err(format!("gc.{key} must be at most {MINUTES_MAX}, which is a year"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// An S3 bucket, the section `[file_store.s3]`.
@@ -80,7 +121,7 @@ impl S3Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { blobs: None, s3: None, manifest_cache_mib: 64, heavy_calls: 4 }
+        Self { blobs: None, s3: None, gc: GcSettings::default(), manifest_cache_mib: 64, heavy_calls: 4 }
     }
 }
 
@@ -90,6 +131,7 @@ impl Settings {
         if self.blobs.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
             return Err("blobs must name a directory, or be left out".to_owned());
         }
+        self.gc.check()?;
         if let Some(s3) = &self.s3 {
             s3.check()?;
             if self.blobs.is_some() {
@@ -136,6 +178,7 @@ mod tests {
         ] {
             assert!(check(text).unwrap_err().contains(key), "{text}");
         }
+        assert!(check(r#"{"gc": {"grace_minutes": 525601}}"#).unwrap_err().contains("gc.grace_minutes"));
         let secret = serde_json::from_str::<Settings>(r#"{"s3": {"bucket": "b", "secret_access_key": "hidden"}}"#).unwrap();
         assert!(!format!("{secret:?}{}", serde_json::to_string(&secret).unwrap()).contains("hidden"));
     }

@@ -1,6 +1,7 @@
 //! The tables of workspaces and revisions: the only place that knows sea-orm. Every finder takes the project first.
 
 mod entity;
+mod garbage;
 mod migration;
 
 use sea_orm::sea_query::Expr;
@@ -18,6 +19,7 @@ use crate::error::Error;
 use crate::model::{Head, Revision, Workspace};
 use entity::{revision, workspace};
 
+pub(crate) use garbage::Epoch;
 pub use migration::Migrator;
 
 /// Names a request that must not be carried out twice.

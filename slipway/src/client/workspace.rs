@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::Context as _;
 use slipway_proto::filestore::read_file_response::Part;
 use slipway_proto::filestore::{
-    ArchiveFormat, CreateWorkspaceRequest, DeleteWorkspaceRequest, DeleteWorkspaceResponse, DiffRevisionsResponse,
-    ExportArchiveRequest, FileEntry, ImportArchiveHeader, ImportArchiveResponse, ListFilesRequest, ListFilesResponse,
-    ListRevisionsResponse, ListWorkspacesResponse, ReadFileRequest, RestoreRevisionRequest, Revision, RevisionKind,
-    SearchFilesRequest, Workspace,
+    ArchiveFormat, CollectGarbageRequest, CreateDownloadLinkRequest, CreateWorkspaceRequest, DeleteWorkspaceRequest,
+    DeleteWorkspaceResponse, DiffRevisionsResponse, ExportArchiveRequest, FileEntry, ImportArchiveHeader, ImportArchiveResponse,
+    ListFilesRequest, ListFilesResponse, ListRevisionsResponse, ListWorkspacesResponse, ReadFileRequest, RestoreRevisionRequest,
+    Revision, RevisionKind, SearchFilesRequest, Workspace,
 };
 use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
@@ -30,6 +30,8 @@ pub(crate) async fn workspace(api: &Api, out: &Out, command: Command) -> anyhow:
         Command::Delete { workspace, yes: _ } => delete(api, out, &workspace).await,
         Command::Files { workspace, revision, glob } => files(api, out, &workspace, Rev::of(&revision), glob).await,
         Command::Cat { workspace, path, revision } => cat(api, out, &workspace, path, Rev::of(&revision)).await,
+        Command::Link { workspace, path, revision, ttl } => link(api, out, &workspace, path, Rev::of(&revision), ttl).await,
+        Command::Gc => collect(api, out).await,
         Command::Grep { workspace, pattern, regex, ignore_case, glob, revision, limit } => {
             let request = SearchFilesRequest { pattern, regex, ignore_case, glob, limit, ..Default::default() };
             grep(api, out, &workspace, Rev::of(&revision), request).await
@@ -221,6 +223,29 @@ async fn cat(api: &Api, out: &Out, name: &str, path: String, rev: Rev<'_>) -> an
         }
     }
     Ok(())
+}
+
+async fn link(api: &Api, out: &Out, name: &str, path: String, rev: Rev<'_>, ttl_seconds: u32) -> anyhow::Result<()> {
+    let workspace = api.workspace(name).await?;
+    let revision_id = api.revision_id(&workspace, rev).await?;
+    let request = CreateDownloadLinkRequest { workspace_id: workspace.id, revision_id, path, ttl_seconds };
+    let response = api.files.clone().create_download_link(request).await?.into_inner();
+    if out.json("filestore.v1.CreateDownloadLinkResponse", &response)? {
+        return Ok(());
+    }
+    out.note(format!("good until {} UTC, for whoever has it", time(response.expire_time.as_ref())));
+    out.line(&response.url)
+}
+
+async fn collect(api: &Api, out: &Out) -> anyhow::Result<()> {
+    let response = api.files.clone().collect_garbage(CollectGarbageRequest {}).await?.into_inner();
+    if out.json("filestore.v1.CollectGarbageResponse", &response)? {
+        return Ok(());
+    }
+    let did = required(response.collection, "collection")?;
+    out.line(format!("{} looked at, {}", count(did.blobs, "content"), bytes(did.bytes)))?;
+    out.line(format!("{} newly found unused, {} used again", did.marked, did.absolved))?;
+    out.line(format!("{} removed, {}; {} of broken writes", did.removed, bytes(did.removed_bytes), count(did.remains, "remain")))
 }
 
 async fn grep(api: &Api, out: &Out, name: &str, rev: Rev<'_>, mut request: SearchFilesRequest) -> anyhow::Result<()> {

@@ -437,4 +437,15 @@ impl filestore::file_store_service_server::FileStoreService for Fake {
     ) -> Answer<filestore::RestoreRevisionResponse> {
         Err(Status::unimplemented("restore_revision"))
     }
+
+    async fn create_download_link(
+        &self,
+        _: Request<filestore::CreateDownloadLinkRequest>,
+    ) -> Answer<filestore::CreateDownloadLinkResponse> {
+        Err(Status::unimplemented("create_download_link"))
+    }
+
+    async fn collect_garbage(&self, _: Request<filestore::CollectGarbageRequest>) -> Answer<filestore::CollectGarbageResponse> {
+        Err(Status::unimplemented("collect_garbage"))
+    }
 }

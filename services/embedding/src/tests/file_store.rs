@@ -206,4 +206,12 @@ impl FileStoreService for FileStore {
     async fn restore_revision(&self, _: Request<RestoreRevisionRequest>) -> Answer<RestoreRevisionResponse> {
         unused()
     }
+
+    async fn create_download_link(&self, _: Request<CreateDownloadLinkRequest>) -> Answer<CreateDownloadLinkResponse> {
+        unused()
+    }
+
+    async fn collect_garbage(&self, _: Request<CollectGarbageRequest>) -> Answer<CollectGarbageResponse> {
+        unused()
+    }
 }

@@ -27,7 +27,6 @@ impl BlobError {
     pub(crate) const AWAY: &str = "the object store of the file contents cannot be reached; try again";
 
     /// Whether the blob is simply not there.
-    #[cfg(test)]
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Self::Store(StoreError::NotFound { .. }))
     }

@@ -14,7 +14,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore as _, RetryConfig};
 use secrecy::ExposeSecret as _;
 
-use super::{BlobError, Blobs};
+use super::{BlobError, Blobs, Place};
 use crate::settings::S3Settings;
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -38,13 +38,13 @@ impl Blobs {
         let s3 = connect(settings)?;
         let prefix = Key::parse(settings.prefix.trim_matches('/'))?;
         let store = Arc::new(PrefixStore::new(s3.clone(), prefix.clone()));
-        Ok(Self::new(store, Some(Bucket { s3: Arc::new(s3), prefix })))
+        Ok(Self::new(store, Place::Bucket(Bucket { s3: Arc::new(s3), prefix })))
     }
 
     /// Looks whether the bucket answers. A refusal is an error, since only the operator can mend it; a bucket that cannot be
     /// reached is only warned of: it may come back, and a restart of every replica would not help it.
     pub(crate) async fn check(&self) -> Result<(), BlobError> {
-        let Some(bucket) = &self.bucket else { return Ok(()) };
+        let Place::Bucket(bucket) = &self.place else { return Ok(()) };
         let mut objects = bucket.s3.list(Some(&bucket.prefix));
         match tokio::time::timeout(CHECK, objects.next()).await {
             Ok(None | Some(Ok(_))) => Ok(()),

@@ -62,8 +62,8 @@ async fn what_is_put_comes_back_whole_and_in_pieces() {
     for House { blobs, dir } in houses().await {
         for size in [0, 1, 1 << 20, PART, (9 << 20) + 3] {
             let (hash, content) = content(size);
-            blobs.put_file(hash, spooled(&content)).await.unwrap();
-            blobs.put(hash, content.clone().into()).await.unwrap();
+            blobs.put_file(hash, spooled(&content), 0).await.unwrap();
+            blobs.put(hash, content.clone().into(), 0).await.unwrap();
             assert!(blobs.get(hash).await.unwrap() == content);
             let pieces: Vec<Bytes> = blobs.read(hash, size as u64).try_collect().await.unwrap();
             assert!(pieces.concat() == content && pieces.iter().all(|p| p.len() as u64 <= PIECE));
@@ -79,13 +79,13 @@ async fn what_is_put_comes_back_whole_and_in_pieces() {
 async fn damage_is_noticed_and_mended_by_the_next_put() {
     for House { blobs, dir } in houses().await {
         let hash = blake3::hash(b"content");
-        blobs.put(hash, Bytes::from_static(b"content")).await.unwrap();
+        blobs.put(hash, Bytes::from_static(b"content"), 0).await.unwrap();
         blobs.store.put(&key(&hash), PutPayload::from_static(b"c0ntent")).await.unwrap();
         assert!(matches!(blobs.get(hash).await, Err(BlobError::Damaged(_))));
         let read: Result<Vec<Bytes>, _> = blobs.read(hash, 7).try_collect().await;
         assert!(matches!(read, Err(BlobError::Damaged(_))));
-        let restarted = Blobs::new(blobs.store.clone(), blobs.bucket.clone());
-        restarted.put(hash, Bytes::from_static(b"content")).await.unwrap();
+        let restarted = Blobs::new(blobs.store.clone(), blobs.place.clone());
+        restarted.put(hash, Bytes::from_static(b"content"), 0).await.unwrap();
         assert_eq!(restarted.get(hash).await.unwrap(), "content");
         drop(dir);
     }
@@ -95,7 +95,7 @@ async fn damage_is_noticed_and_mended_by_the_next_put() {
 async fn many_may_write_the_same_at_once() {
     for House { blobs, dir } in houses().await {
         let hash = blake3::hash(b"same");
-        let puts = (0..32).map(|_| blobs.put(hash, Bytes::from_static(b"same")));
+        let puts = (0..32).map(|_| blobs.put(hash, Bytes::from_static(b"same"), 0));
         futures::future::try_join_all(puts).await.unwrap();
         assert_eq!(blobs.get(hash).await.unwrap(), "same");
         drop(dir);
@@ -112,7 +112,7 @@ async fn a_server_killed_in_the_middle_of_an_upload_leaves_nothing_to_see() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let upload = tokio::spawn({
         let blobs = blobs.clone();
-        async move { blobs.put_file(hash, OwnedFd::from(reader).into()).await }
+        async move { blobs.put_file(hash, OwnedFd::from(reader).into(), 0).await }
     });
     let (first, rest) = content.split_at(2 * PART + (1 << 20));
     let first = first.to_vec();
@@ -128,7 +128,7 @@ async fn a_server_killed_in_the_middle_of_an_upload_leaves_nothing_to_see() {
 
     server.restart().await.unwrap();
     assert!(blobs.get(hash).await.unwrap_err().is_missing(), "nothing half-made is visible");
-    blobs.put_file(hash, spooled(&content)).await.unwrap();
+    blobs.put_file(hash, spooled(&content), 0).await.unwrap();
     assert!(blobs.get(hash).await.unwrap() == content);
 }
 
@@ -141,7 +141,7 @@ async fn a_refusal_names_what_to_check() {
     for (settings, named) in [(wrong_key, "file_store.s3.access_key_id"), (no_bucket, "file_store.s3.bucket")] {
         let blobs = Blobs::s3(&settings).unwrap();
         let (hash, content) = content(10);
-        for result in [blobs.check().await, blobs.put(hash, content.into()).await] {
+        for result in [blobs.check().await, blobs.put(hash, content.into(), 0).await] {
             let error = result.expect_err(named);
             assert!(matches!(error, BlobError::Refused(..)) && error.to_string().contains(named), "{error:?}");
         }

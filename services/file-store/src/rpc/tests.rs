@@ -3,14 +3,18 @@
 mod archives;
 mod buckets;
 mod compare;
+mod garbage;
+mod links;
 mod reading;
 mod refusals;
+mod replicas;
 mod revisions;
 mod workspaces;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,22 +26,34 @@ use slipway_proto::filestore as pb;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
 use slipway_rpc::{Caller, Channel, Ctx, IdentityKey, ProjectId, Running, Scope, Server, UserId};
 use slipway_storage::{Durability, StoreSettings};
+use slipway_testkit::postgres::Postgres;
 use tokio::sync::Notify;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-use crate::{Deps, Settings, build};
+use crate::clock::Clock;
+use crate::garbage::Collector;
+use crate::{Deps, Settings, build, build_with};
 
 pub(super) type Client = FileStoreServiceClient<Channel>;
 
 /// A file store that runs, and what it told the bus.
 pub(super) struct House {
     pub(super) client: Client,
+    pub(super) clock: Clock,
+    pub(super) collector: Collector,
     running: Option<Running>,
     told: Arc<Told>,
-    dir: Arc<tempfile::TempDir>,
+    place: Place,
     settings: Settings,
+}
+
+/// Where a file store keeps what it has.
+#[derive(Clone)]
+struct Place {
+    dir: Arc<tempfile::TempDir>,
+    database: String,
 }
 
 #[derive(Default)]
@@ -61,22 +77,35 @@ impl House {
     }
 
     pub(super) async fn with(settings: Settings) -> Self {
-        Self::open(Arc::new(tempfile::tempdir().unwrap()), settings).await
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let database = format!("sqlite://{}", dir.path().join("file-store.db").display());
+        Self::open(Place { dir, database }, settings, Clock::default()).await
     }
 
-    async fn open(dir: Arc<tempfile::TempDir>, settings: Settings) -> Self {
+    /// Two replicas on one PostgreSQL database, or loudly nothing. Each has a directory of its own.
+    pub(super) async fn replicas(settings: Settings) -> Option<[Self; 2]> {
+        let database = Postgres::shared().await?.database().await.unwrap();
+        let clock = Clock::default();
+        let open = || {
+            let place = Place { dir: Arc::new(tempfile::tempdir().unwrap()), database: database.clone() };
+            Self::open(place, settings.clone(), clock.clone())
+        };
+        Some([open().await, open().await])
+    }
+
+    async fn open(place: Place, settings: Settings, clock: Clock) -> Self {
         let key = IdentityKey::new(&IdentityKey::generate()).unwrap();
         let mut server = Server::new(key);
         let bus = Bus::in_process();
         let told = Arc::new(Told::default());
         bus.subscribe("test", ">", told.clone()).await.unwrap();
-        let url = format!("sqlite://{}", dir.path().join("file-store.db").display());
-        let store = StoreSettings { url, durability: Durability::Process, ..Default::default() };
-        let deps = Deps { data_dir: dir.path().to_owned(), store, bus };
-        build(&settings, deps, &mut server).await.unwrap();
+        let store = StoreSettings { url: place.database.clone(), durability: Durability::Process, ..Default::default() };
+        let deps = Deps { data_dir: place.dir.path().to_owned(), store, bus };
+        // Nobody here dies with a request on the way.
+        let collector = build_with(&settings, deps, &mut server, clock.clone(), Duration::ZERO).await.unwrap();
         let client = Client::new(server.channel());
         let running = Some(server.start().await);
-        Self { client, running, told, dir, settings }
+        Self { client, clock, collector, running, told, place, settings }
     }
 
     /// Stops and starts again on the same directory.
@@ -84,11 +113,11 @@ impl House {
         if let Some(running) = self.running.take() {
             running.stop().await;
         }
-        Self::open(self.dir.clone(), self.settings.clone()).await
+        Self::open(self.place.clone(), self.settings.clone(), self.clock.clone()).await
     }
 
     pub(super) fn dir(&self) -> &Path {
-        self.dir.path()
+        self.place.dir.path()
     }
 
     /// The first `n` events, once there are as many.
@@ -117,6 +146,11 @@ impl User {
         let caller = Caller { user: UserId(Uuid::now_v7()), scope: Scope::Write };
         let ctx = Ctx::new(caller, ProjectId(Uuid::now_v7()), "test".to_owned(), None, String::new());
         Self { ctx, client: house.client.clone() }
+    }
+
+    /// The same somebody at another replica.
+    pub(super) fn at(&self, house: &House) -> Self {
+        Self { ctx: self.ctx.clone(), client: house.client.clone() }
     }
 
     pub(super) async fn workspace(&self, name: &str) -> pb::Workspace {
@@ -157,6 +191,29 @@ impl User {
             content.extend_from_slice(&chunk);
         }
         Ok((entry, content))
+    }
+
+    /// Collects garbage now.
+    pub(super) async fn collect(&self) -> Result<pb::GarbageCollection, Status> {
+        let response = self.client.clone().collect_garbage(self.ctx.request(pb::CollectGarbageRequest {})).await?;
+        Ok(response.into_inner().collection.unwrap())
+    }
+
+    /// A link to a file; 0 seconds: as long as is usual.
+    pub(super) async fn link(
+        &self,
+        workspace: &str,
+        revision: &str,
+        path: &str,
+        seconds: u32,
+    ) -> Result<pb::CreateDownloadLinkResponse, Status> {
+        let request = pb::CreateDownloadLinkRequest {
+            workspace_id: workspace.into(),
+            revision_id: revision.into(),
+            path: path.into(),
+            ttl_seconds: seconds,
+        };
+        Ok(self.client.clone().create_download_link(self.ctx.request(request)).await?.into_inner())
     }
 
     /// The paths of a revision.

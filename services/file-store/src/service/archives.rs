@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::FileStore;
 use super::revisions::{Base, WRITES};
+use super::writing::Writing;
 use crate::archive::{ArchiveError, Content, Extracted, Format, Limits, MAX_ARCHIVE_BYTES, Packer, extract, inspect};
 use crate::blobs::{BlobError, Blobs, PIECE};
 use crate::error::Error;
@@ -77,13 +78,14 @@ impl FileStore {
         if let Some(first) = self.find_first(ctx, workspace_id, &key).await? {
             return Ok(first);
         }
-        let manifest = self.unpack(file, format).await?;
-        let draft = self.draft(workspace_id, Base::Exactly(base), RevisionKind::Import, message, manifest).await?;
-        self.land(ctx, draft, &key).await
+        let writing = self.start_writing().await?;
+        let manifest = self.unpack(&writing, file, format).await?;
+        let draft = self.draft(&writing, workspace_id, Base::Exactly(base), RevisionKind::Import, message, manifest).await?;
+        self.land(ctx, draft, Some(writing), &key).await
     }
 
     /// Reads the archive to its end, then writes its files to the blob store.
-    async fn unpack(&self, file: File, format: Format) -> Result<Manifest, Error> {
+    async fn unpack(&self, writing: &Writing, file: File, format: Format) -> Result<Manifest, Error> {
         let permit = self.heavy_call().await?;
         let limits = Limits::default();
         let (file, permit, inventory) =
@@ -98,7 +100,7 @@ impl FileStore {
             extract(&file, format, &limits, inventory, &spool, &mut |file| sender.blocking_send(file).map_err(gone))
         });
         let written =
-            ReceiverStream::new(receiver).map(|file| self.write_file(file)).buffer_unordered(WRITES).try_collect().await;
+            ReceiverStream::new(receiver).map(|file| self.write_file(writing, file)).buffer_unordered(WRITES).try_collect().await;
         let read = reader.await?;
         let entries: Vec<FileEntry> = written?;
         read?;
@@ -106,10 +108,10 @@ impl FileStore {
         Manifest::new(entries).map_err(|e| Error::Change(ChangeError::Result(e)))
     }
 
-    async fn write_file(&self, file: Extracted) -> Result<FileEntry, Error> {
+    async fn write_file(&self, writing: &Writing, file: Extracted) -> Result<FileEntry, Error> {
         match file.content {
-            Content::Memory(bytes) => self.blobs.put(file.hash, bytes).await?,
-            Content::Spilled(spilled) => self.blobs.put_file(file.hash, spilled).await?,
+            Content::Memory(bytes) => self.put(writing, file.hash, bytes).await?,
+            Content::Spilled(spilled) => self.put_file(writing, file.hash, spilled).await?,
         }
         Ok(FileEntry { path: file.path, size: file.size, hash: file.hash, executable: file.executable })
     }

@@ -5,6 +5,7 @@ use slipway_rpc::{Ctx, now_micros};
 use slipway_storage::{crash, page};
 use uuid::Uuid;
 
+use super::writing::Writing;
 use super::{FileStore, Page, PageRequest, cursor, cut_page};
 use crate::error::Error;
 use crate::events;
@@ -13,6 +14,9 @@ use crate::store::{RequestKey, Write};
 
 /// How many contents are written to the blob store at once.
 pub(super) const WRITES: usize = 8;
+
+/// How often a change makes sure of its contents while garbage is collected.
+const RENEWALS: usize = 5;
 
 /// Changes to make one revision of.
 #[derive(Debug)]
@@ -89,13 +93,14 @@ impl FileStore {
             return self.find_first(ctx, workspace_id, &key).await?.ok_or(Error::Stale { head });
         }
         let (manifest, contents) = tokio::task::spawn_blocking(move || apply(&base_manifest, changes)).await??;
-        let contents = stream::iter(contents).map(|(hash, content)| self.blobs.put(hash, content));
-        let contents = contents.buffer_unordered(WRITES).map_err(Error::from).try_collect::<()>();
-        let draft = self.draft(workspace_id, Base::Exactly(base), RevisionKind::Commit, message, manifest);
+        let writing = self.start_writing().await?;
+        let contents = stream::iter(contents).map(|(hash, content)| self.put(&writing, hash, content));
+        let contents = contents.buffer_unordered(WRITES).try_collect::<()>();
+        let draft = self.draft(&writing, workspace_id, Base::Exactly(base), RevisionKind::Commit, message, manifest);
         // Each is flushed by itself, so they wait for the disk together.
         let ((), draft) = tokio::try_join!(contents, draft)?;
         crash::point("file_store.blobs_written");
-        self.land(ctx, Draft { plan_id, ..draft }, &key).await
+        self.land(ctx, Draft { plan_id, ..draft }, Some(writing), &key).await
     }
 
     /// Makes a new revision whose files equal those of an older one.
@@ -114,7 +119,8 @@ impl FileStore {
             restored_from_id: Some(source.id),
             plan_id: None,
         };
-        self.land(ctx, draft, &key).await
+        // Its contents are those of a revision that is there as long as the workspace.
+        self.land(ctx, draft, None, &key).await
     }
 
     /// One revision; the head when none is named.
@@ -134,6 +140,7 @@ impl FileStore {
     /// Writes the manifest and drafts the revision that refers to it.
     pub(super) async fn draft(
         &self,
+        writing: &Writing,
         workspace_id: Uuid,
         base: Base,
         kind: RevisionKind,
@@ -141,16 +148,38 @@ impl FileStore {
         manifest: Manifest,
     ) -> Result<Draft, Error> {
         let (file_count, total_bytes) = (manifest.entries().len() as u64, manifest.total_bytes());
-        let hash = self.save_manifest(manifest).await?;
+        let hash = self.save_manifest(writing, manifest).await?;
         Ok(Draft { workspace_id, base, kind, message, hash, file_count, total_bytes, restored_from_id: None, plan_id: None })
     }
 
-    /// Makes the draft the head, remembers the request and has the event leave, in one transaction.
-    pub(super) async fn land(&self, ctx: &Ctx, draft: Draft, key: &RequestKey) -> Result<Revision, Error> {
-        let mut write = self.store.begin().await?;
-        if let Some(first) = write.claim(ctx.project, key).await? {
-            return write.find_revision(ctx.project, draft.workspace_id, first).await?.ok_or(Error::RevisionNotFound);
+    /// Makes the draft the head, remembers the request and has the event leave, in one transaction, when everything that was
+    /// written for it is there.
+    pub(super) async fn land(
+        &self,
+        ctx: &Ctx,
+        draft: Draft,
+        mut writing: Option<Writing>,
+        key: &RequestKey,
+    ) -> Result<Revision, Error> {
+        #[cfg(test)]
+        self.collector.steps.pass().await;
+        for _ in 0..RENEWALS {
+            let write = self.store.begin().await?;
+            if let Some(first) = write.claim(ctx.project, key).await? {
+                return write.find_revision(ctx.project, draft.workspace_id, first).await?.ok_or(Error::RevisionNotFound);
+            }
+            match &mut writing {
+                Some(writing) if write.hold_epoch().await? != writing.epoch() => {
+                    drop(write);
+                    self.renew(writing).await?;
+                }
+                _ => return self.move_head(ctx, write, draft, key).await,
+            }
         }
+        Err(Error::Swept)
+    }
+
+    async fn move_head(&self, ctx: &Ctx, mut write: Write, draft: Draft, key: &RequestKey) -> Result<Revision, Error> {
         let head = read_head(&write, ctx, draft.workspace_id).await?;
         if !draft.base.accepts(head) {
             return Err(Error::Stale { head });

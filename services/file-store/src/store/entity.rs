@@ -11,6 +11,11 @@ fn to_u64(number: i64) -> Result<u64, Error> {
     u64::try_from(number).map_err(|_| Error::Corrupt("a number is negative"))
 }
 
+/// A hash as the tables hold it.
+pub(super) fn parse_hash(hex: &str) -> Result<blake3::Hash, Error> {
+    blake3::Hash::from_hex(hex).map_err(|_| Error::Corrupt("a stored hash is not one"))
+}
+
 /// The table `workspace`.
 pub(super) mod workspace {
     use sea_orm::ActiveValue::Set;
@@ -74,7 +79,7 @@ pub(super) mod revision {
     use sea_orm::entity::prelude::*;
     use slipway_rpc::ProjectId;
 
-    use super::{to_i64, to_u64};
+    use super::{parse_hash, to_i64, to_u64};
     use crate::error::Error;
     use crate::model::{Revision, RevisionKind};
 
@@ -114,7 +119,7 @@ pub(super) mod revision {
                 kind: RevisionKind::from_number(self.kind).ok_or(Error::Corrupt("a revision's kind is unknown"))?,
                 message: self.message,
                 author_id: self.author_id,
-                hash: blake3::Hash::from_hex(&self.hash).map_err(|_| Error::Corrupt("a revision's hash is not one"))?,
+                hash: parse_hash(&self.hash)?,
                 file_count: to_u64(self.file_count)?,
                 total_bytes: to_u64(self.total_bytes)?,
                 restored_from_id: self.restored_from_id,
@@ -144,4 +149,52 @@ pub(super) mod revision {
             }
         }
     }
+}
+
+/// The table `garbage`: blobs that nothing seemed to refer to.
+pub(super) mod garbage {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "garbage")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) hash: String,
+        /// 0: marked, 1: condemned.
+        pub(crate) state: i16,
+        /// Bytes.
+        pub(crate) size: i64,
+        pub(crate) mark_time: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// The table `collection`: one row, the state of garbage collection.
+pub(super) mod collection {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "collection")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) id: i16,
+        /// Counts the condemnations.
+        pub(crate) epoch: i64,
+        /// Whether blobs are condemned now.
+        pub(crate) sweeping: bool,
+        /// Counts the collections that have ended.
+        pub(crate) finished: i64,
+        pub(crate) end_time: i64,
+        /// What the last one did, as JSON.
+        pub(crate) report: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
 }

@@ -1,9 +1,10 @@
 //! The migrations of the file store's tables, for both engines.
 
 use async_trait::async_trait;
-use sea_orm::sea_query::{ColumnDef, ForeignKey, ForeignKeyAction, Index, Table};
+use sea_orm::sea_query::{ColumnDef, ForeignKey, ForeignKeyAction, Index, Query, Table};
 use sea_orm::{DbErr, DeriveIden};
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
+use slipway_storage::now_micros;
 
 /// The file store's migrations.
 pub struct Migrator;
@@ -13,6 +14,7 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         let mut all = slipway_storage::shared_migrations();
         all.push(Box::new(Workspaces));
+        all.push(Box::new(GarbageTables));
         all
     }
 }
@@ -40,6 +42,71 @@ impl MigrationTrait for Workspaces {
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }
+}
+
+struct GarbageTables;
+
+impl MigrationName for GarbageTables {
+    fn name(&self) -> &str {
+        "m00000102_garbage"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for GarbageTables {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        create_garbage(manager).await?;
+        create_collection(manager).await?;
+        // Collectors read every manifest once, however many revisions have it.
+        let by_hash = Index::create().name("revision_by_hash").table(Revision::Table).col(Revision::Hash).to_owned();
+        manager.create_index(by_hash).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_index(Index::drop().name("revision_by_hash").table(Revision::Table).to_owned()).await?;
+        manager.drop_table(Table::drop().table(Collection::Table).to_owned()).await?;
+        manager.drop_table(Table::drop().table(Garbage::Table).to_owned()).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+async fn create_garbage(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let table = Table::create()
+        .table(Garbage::Table)
+        .col(ColumnDef::new(Garbage::Hash).text().not_null().primary_key())
+        .col(ColumnDef::new(Garbage::State).small_integer().not_null())
+        .col(ColumnDef::new(Garbage::Size).big_integer().not_null())
+        .col(ColumnDef::new(Garbage::MarkTime).big_integer().not_null())
+        .to_owned();
+    manager.create_table(table).await?;
+    let by_age =
+        Index::create().name("garbage_by_age").table(Garbage::Table).col(Garbage::State).col(Garbage::MarkTime).to_owned();
+    manager.create_index(by_age).await
+}
+
+/// One row, which is there from the start.
+async fn create_collection(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let table = Table::create()
+        .table(Collection::Table)
+        .col(ColumnDef::new(Collection::Id).small_integer().not_null().primary_key())
+        .col(ColumnDef::new(Collection::Epoch).big_integer().not_null())
+        .col(ColumnDef::new(Collection::Sweeping).boolean().not_null())
+        .col(ColumnDef::new(Collection::Finished).big_integer().not_null())
+        .col(ColumnDef::new(Collection::EndTime).big_integer().not_null())
+        .col(ColumnDef::new(Collection::Report).text().not_null())
+        .to_owned();
+    manager.create_table(table).await?;
+    use Collection as C;
+    let values = [1.into(), 0.into(), false.into(), 0.into(), now_micros().into(), "{}".into()];
+    let row = Query::insert()
+        .into_table(Collection::Table)
+        .columns([C::Id, C::Epoch, C::Sweeping, C::Finished, C::EndTime, C::Report])
+        .values_panic(values)
+        .to_owned();
+    manager.execute(row).await
 }
 
 async fn create_workspace(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
@@ -129,4 +196,24 @@ enum Revision {
     RestoredFromId,
     PlanId,
     CreateTime,
+}
+
+#[derive(DeriveIden)]
+enum Garbage {
+    Table,
+    Hash,
+    State,
+    Size,
+    MarkTime,
+}
+
+#[derive(DeriveIden)]
+enum Collection {
+    Table,
+    Id,
+    Epoch,
+    Sweeping,
+    Finished,
+    EndTime,
+    Report,
 }

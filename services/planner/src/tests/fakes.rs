@@ -339,6 +339,8 @@ impl FileStoreService for Fake {
         search_files: fs::SearchFilesRequest => fs::SearchFilesResponse;
         diff_revisions: fs::DiffRevisionsRequest => fs::DiffRevisionsResponse;
         restore_revision: fs::RestoreRevisionRequest => fs::RestoreRevisionResponse;
+        create_download_link: fs::CreateDownloadLinkRequest => fs::CreateDownloadLinkResponse;
+        collect_garbage: fs::CollectGarbageRequest => fs::CollectGarbageResponse;
     }
 }
 

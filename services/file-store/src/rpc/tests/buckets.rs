@@ -5,7 +5,7 @@ use slipway_testkit::s3::S3;
 use super::*;
 use crate::blobs;
 
-fn on(server: &S3) -> Settings {
+pub(super) fn on(server: &S3) -> Settings {
     Settings { s3: Some(blobs::tests::settings(&server.bucket().unwrap())), ..Settings::default() }
 }
 
@@ -60,7 +60,7 @@ async fn a_bucket_that_refuses_stops_the_start() {
     settings.s3.as_mut().unwrap().bucket = "there-is-none".to_owned();
     let dir = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", dir.path().join("file-store.db").display());
-    let store = StoreSettings { url, durability: Durability::Process };
+    let store = StoreSettings { url, durability: Durability::Process, ..Default::default() };
     let deps = Deps { data_dir: dir.path().to_owned(), store, bus: Bus::in_process() };
     let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
     let error = build(&settings, deps, &mut server).await.unwrap_err();

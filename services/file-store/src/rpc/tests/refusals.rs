@@ -29,6 +29,7 @@ async fn every_call(user: &User, workspace: &str, revision: &str) -> Vec<(&'stat
     note("DiffRevisions", client.diff_revisions(ctx.request(request)).await.map(drop));
     let request = pb::RestoreRevisionRequest { workspace_id: w.clone(), revision_id: r.clone(), ..Default::default() };
     note("RestoreRevision", client.restore_revision(ctx.request(request)).await.map(drop));
+    note("CreateDownloadLink", user.link(&w, &r, "a", 0).await.map(drop));
     errors
 }
 
