@@ -47,6 +47,11 @@ pub trait Transport: Send + Sync {
 
     /// Delivers until `shutdown`; returns when no handler is running any more.
     async fn run(&self, shutdown: CancellationToken);
+
+    /// Waits until a server that cannot be reached, or will not be, can be reached again; for ever where there is none.
+    async fn reconnected(&self) {
+        std::future::pending().await
+    }
 }
 
 /// A handle on the transport that the settings chose; cheap to clone.
@@ -100,6 +105,11 @@ impl Bus {
     /// See [`Transport::run`].
     pub async fn run(&self, shutdown: CancellationToken) {
         self.transport.run(shutdown).await;
+    }
+
+    /// See [`Transport::reconnected`].
+    pub async fn reconnected(&self) {
+        self.transport.reconnected().await;
     }
 }
 

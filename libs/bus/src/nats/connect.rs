@@ -85,6 +85,13 @@ impl Link {
         }
     }
 
+    /// Waits until there is no connection.
+    pub(super) async fn lost(&mut self) {
+        if self.0.wait_for(|state| !state.connected).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// Waits until the connection is lost or there again, if it was not since the last look.
     pub(super) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {

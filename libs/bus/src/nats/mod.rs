@@ -116,6 +116,14 @@ impl Transport for Nats {
         futures::future::join_all(consumers).await;
         shutdown.cancelled().await;
     }
+
+    async fn reconnected(&self) {
+        let mut link = self.link.clone();
+        if link.is_connected() {
+            link.lost().await;
+        }
+        link.connected().await;
+    }
 }
 
 /// `first`, doubled each time, never more than `last`.

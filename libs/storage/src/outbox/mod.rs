@@ -113,6 +113,7 @@ impl Relay {
                 () = tokio::time::sleep(pause) => {}
                 // New rows do not bring an absent bus back.
                 () = self.store.outbox().notified(), if failures == 0 => {}
+                () = self.bus.reconnected(), if failures > 0 => {}
             }
         }
     }

@@ -1,4 +1,6 @@
-//! The outbox against a bus that refuses, vanishes and crashes between handing over and marking.
+//! The outbox against a bus that refuses, vanishes and crashes between handing over and marking; `nats.rs` has a real one.
+
+mod nats;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
