@@ -77,11 +77,11 @@ impl DataDir {
     pub(crate) fn store(&self, settings: &Settings, service: Service) -> StoreSettings {
         let Store { url, durability, migrate, connections } = settings.store.clone();
         if !url.is_empty() {
-            return StoreSettings { url, durability, migrate, connections };
+            return StoreSettings { url, durability, migrate, connections, ..StoreSettings::default() };
         }
         let file = self.path.join(format!("{}.db", service.name())).display().to_string();
         let url = format!("sqlite://{}", file.replace('%', "%25").replace('?', "%3F"));
-        StoreSettings { url, durability, migrate, connections }
+        StoreSettings { url, durability, migrate, connections, ..StoreSettings::default() }
     }
 
     /// Takes a service's data for this process, where it is kept in this directory: replicas share what PostgreSQL keeps.

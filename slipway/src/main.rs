@@ -1,6 +1,7 @@
 //! The `slipway` binary: the whole suite, each service alone, and a client for both.
 
 mod args;
+mod backlog;
 mod client;
 mod config;
 mod data;

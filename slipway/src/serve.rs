@@ -55,7 +55,7 @@ pub(crate) async fn serve(settings: &Settings, out: &Out, service: Service, list
     let exporter = Exporter::bind(&settings.telemetry, &metrics).await?;
     let mut server = Server::new(key.clone());
     let _lock = parts.add(service, &|s| parts.remote(s), &mut server).await?;
-    parts.add_bus(&mut server);
+    parts.add_bus(&metrics, &mut server);
     say(out, service, listener.local_addr()?)?;
     let running = server.start().await;
     serve_until_stopped(signals, running, exporter, listener, Duration::from_secs(settings.drain_seconds)).await

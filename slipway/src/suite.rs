@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use slipway_bus::Bus;
 use slipway_rpc::{Channel, IdentityKey, Server};
+use slipway_storage::{Opened, StoreSettings};
+use slipway_telemetry::Metrics;
 
 use crate::args::Service;
+use crate::backlog::Backlogs;
 use crate::data::{DataDir, Lock};
 use crate::error::Failure;
 use crate::settings::Settings;
@@ -23,13 +26,14 @@ pub(crate) struct Parts<'a> {
     pub(crate) data: &'a DataDir,
     pub(crate) key: &'a IdentityKey,
     pub(crate) bus: Bus,
+    stores: Opened,
 }
 
 impl<'a> Parts<'a> {
     /// Connects the bus that the settings name.
     pub(crate) async fn new(settings: &'a Settings, data: &'a DataDir, key: &'a IdentityKey) -> anyhow::Result<Self> {
         let bus = Bus::connect(&settings.bus).await?;
-        Ok(Self { settings, data, key, bus })
+        Ok(Self { settings, data, key, bus, stores: Opened::default() })
     }
 
     /// Opens one service's store and registers it with the server; `neighbour` leads to the others.
@@ -41,7 +45,7 @@ impl<'a> Parts<'a> {
     ) -> anyhow::Result<Option<Lock>> {
         let lock = if STATEFUL.contains(&service) { self.data.lock_store(self.settings, service)? } else { None };
         let (settings, bus) = (self.settings, self.bus.clone());
-        let store = self.data.store(settings, service);
+        let store = StoreSettings { opened: self.stores.clone(), ..self.data.store(settings, service) };
         let data_dir: PathBuf = self.data.path().to_owned();
         match service {
             Service::Gateway => {}
@@ -81,10 +85,18 @@ impl<'a> Parts<'a> {
         Ok(lock)
     }
 
-    /// Runs the bus with the server.
-    pub(crate) fn add_bus(&self, server: &mut Server) {
+    /// Runs the bus with the server, and measures what waits for it.
+    pub(crate) fn add_bus(&self, metrics: &Metrics, server: &mut Server) {
         let (bus, shutdown) = (self.bus.clone(), server.shutdown());
-        server.add_task("bus", async move { bus.run(shutdown).await });
+        let stop = shutdown.clone();
+        server.add_task("bus", async move { bus.run(stop).await });
+        if self.settings.telemetry.metrics_listen.is_empty() {
+            return;
+        }
+        let backlogs = Backlogs::new(metrics.clone(), self.stores.clone(), self.bus.clone());
+        server.add_task("backlogs", async move {
+            shutdown.run_until_cancelled(backlogs.measure()).await;
+        });
     }
 
     /// A channel to a service at its address in the settings.

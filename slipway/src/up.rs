@@ -27,7 +27,7 @@ pub(crate) async fn up(settings: &Settings, out: &Out) -> anyhow::Result<()> {
     let deps = slipway_gateway::Deps {
         listen: settings.listen.clone(),
         upstreams: upstreams(SERVICES, |_| Ok(local.clone()))?,
-        metrics,
+        metrics: metrics.clone(),
     };
     let gateway = Gateway::build(&settings.gateway, deps).await?;
     let parts = Parts::new(settings, &data, &key).await?;
@@ -35,7 +35,7 @@ pub(crate) async fn up(settings: &Settings, out: &Out) -> anyhow::Result<()> {
     for service in SERVICES {
         locks.extend(parts.add(service, &|_| Ok(local.clone()), &mut server).await?);
     }
-    parts.add_bus(&mut server);
+    parts.add_bus(&metrics, &mut server);
     let running = server.start().await;
     welcome(settings, &data, &gateway, out)?;
     process::run(signals, running, exporter, |stop| async {

@@ -48,6 +48,11 @@ pub trait Transport: Send + Sync {
     /// Delivers until `shutdown`; returns when no handler is running any more.
     async fn run(&self, shutdown: CancellationToken);
 
+    /// How many deliveries so far were not the first of their event.
+    fn redeliveries(&self) -> u64 {
+        0
+    }
+
     /// Waits until a server that cannot be reached, or will not be, can be reached again; for ever where there is none.
     async fn reconnected(&self) {
         std::future::pending().await
@@ -105,6 +110,11 @@ impl Bus {
     /// See [`Transport::run`].
     pub async fn run(&self, shutdown: CancellationToken) {
         self.transport.run(shutdown).await;
+    }
+
+    /// See [`Transport::redeliveries`].
+    pub fn redeliveries(&self) -> u64 {
+        self.transport.redeliveries()
     }
 
     /// See [`Transport::reconnected`].

@@ -5,6 +5,7 @@
 //! backend. Ids are `uuid` columns. Times are `bigint` columns of microseconds since 1970 UTC ([`now_micros`]), which
 //! both engines return as they were stored.
 
+mod backlog;
 mod batch;
 pub mod crash;
 mod error;
@@ -19,6 +20,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 
+pub use backlog::{Backlog, Jobs, Opened};
 pub use error::{BoxError, StorageError};
 pub use event_log::{AppendError, EventLog};
 pub use jobs::{Enqueued, JobError, Lease, LeaseLost, NewJob, Queue, QueueSettings};

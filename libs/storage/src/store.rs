@@ -17,6 +17,7 @@ use slipway_bus::{Listener, Live};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::backlog::Opened;
 use crate::event_log::Hub;
 use crate::{StorageError, batch};
 
@@ -39,12 +40,14 @@ pub struct StoreSettings {
     pub migrate: bool,
     /// The most connections to PostgreSQL at once.
     pub connections: u32,
+    /// Knows what was opened with these settings and their clones.
+    pub opened: Opened,
 }
 
 impl Default for StoreSettings {
     /// No URL yet; a schema that is kept up to date, by 16 connections.
     fn default() -> Self {
-        Self { url: String::new(), durability: Durability::default(), migrate: true, connections: 16 }
+        Self { url: String::new(), durability: Durability::default(), migrate: true, connections: 16, opened: Opened::default() }
     }
 }
 
@@ -62,10 +65,10 @@ pub enum Durability {
 /// One service's database; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     settings: StoreSettings,
     schema: String,
     backend: DbBackend,
@@ -96,7 +99,10 @@ impl Store {
         };
         let (settings, schema) = (settings.clone(), schema.to_owned());
         let (owner, outbox, hub, live) = (Uuid::now_v7(), Notify::new(), Hub::default(), OnceLock::new());
-        Ok(Store { inner: Arc::new(Inner { settings, schema, backend, write, read, owner, outbox, hub, live }) })
+        let inner = Inner { settings, schema, backend, write, read, owner, outbox, hub, live };
+        let store = Store { inner: Arc::new(inner) };
+        store.inner.settings.opened.add(&store.inner.schema, &store);
+        Ok(store)
     }
 
     /// Has the followers and workers of other replicas told what this process commits, and those of this process what

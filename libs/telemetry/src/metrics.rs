@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -13,7 +13,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Encoder as _, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,10 @@ struct Families {
     latency: HistogramVec,
     open: IntGaugeVec,
     rate_limited: IntCounterVec,
+    outbox_lag: GaugeVec,
+    jobs: IntGaugeVec,
+    job_lag: GaugeVec,
+    redeliveries: IntCounter,
 }
 
 impl Default for Metrics {
@@ -74,18 +79,32 @@ impl Metrics {
         let open = Opts::new("slipway_streams_open", "Calls that are under way, by service and method.");
         let limited =
             Opts::new("slipway_gateway_rate_limited_total", "Calls refused because a caller's rate was used up, by class.");
+        let outbox_lag =
+            Opts::new("slipway_outbox_lag_seconds", "How long the oldest event has been waiting for the bus, by store.");
+        let jobs = Opts::new("slipway_jobs", "Jobs by store, kind and state: queued, running, dead.");
+        let job_lag =
+            Opts::new("slipway_job_lag_seconds", "How long the oldest job that is due has been waiting for a worker, by kind.");
+        let redeliveries = Opts::new("slipway_bus_redeliveries_total", "Events that were delivered to this process again.");
         let families = Families {
             registry: Registry::new(),
             requests: IntCounterVec::new(requests, &["service", "method", "code"]).expect(valid),
             latency: HistogramVec::new(latency.buckets(BUCKETS.to_vec()), &["service", "method"]).expect(valid),
             open: IntGaugeVec::new(open, &["service", "method"]).expect(valid),
             rate_limited: IntCounterVec::new(limited, &["class"]).expect(valid),
+            outbox_lag: GaugeVec::new(outbox_lag, &["store"]).expect(valid),
+            jobs: IntGaugeVec::new(jobs, &["store", "kind", "state"]).expect(valid),
+            job_lag: GaugeVec::new(job_lag, &["store", "kind"]).expect(valid),
+            redeliveries: IntCounter::with_opts(redeliveries).expect(valid),
         };
         let once = "each family is registered once in a new registry";
         families.registry.register(Box::new(families.requests.clone())).expect(once);
         families.registry.register(Box::new(families.latency.clone())).expect(once);
         families.registry.register(Box::new(families.open.clone())).expect(once);
         families.registry.register(Box::new(families.rate_limited.clone())).expect(once);
+        families.registry.register(Box::new(families.outbox_lag.clone())).expect(once);
+        families.registry.register(Box::new(families.jobs.clone())).expect(once);
+        families.registry.register(Box::new(families.job_lag.clone())).expect(once);
+        families.registry.register(Box::new(families.redeliveries.clone())).expect(once);
         #[cfg(target_os = "linux")]
         families.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self())).expect(once);
         Metrics(Arc::new(families))
@@ -106,6 +125,26 @@ impl Metrics {
     /// Counts a call that was refused because the caller's rate for `class` is used up.
     pub fn rate_limited(&self, class: &str) {
         self.0.rate_limited.with_label_values(&[class]).inc();
+    }
+
+    /// How long a store's oldest event has been waiting for the bus.
+    pub fn outbox_lag(&self, store: &str, lag: Duration) {
+        self.0.outbox_lag.with_label_values(&[store]).set(lag.as_secs_f64());
+    }
+
+    /// How many jobs of a kind are in a state, which is `queued`, `running` or `dead`.
+    pub fn jobs(&self, store: &str, kind: &str, state: &str, count: u64) {
+        self.0.jobs.with_label_values(&[store, kind, state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How long the oldest job of a kind that is due has been waiting for a worker.
+    pub fn job_lag(&self, store: &str, kind: &str, lag: Duration) {
+        self.0.job_lag.with_label_values(&[store, kind]).set(lag.as_secs_f64());
+    }
+
+    /// How many deliveries of events were not their first, up to now.
+    pub fn redeliveries(&self, total: u64) {
+        self.0.redeliveries.inc_by(total.saturating_sub(self.0.redeliveries.get()));
     }
 
     /// Everything, in Prometheus' text format.
@@ -252,6 +291,25 @@ mod tests {
         }
         assert!(!text.contains("INTERNAL"));
         drop(open);
+    }
+
+    #[test]
+    fn what_waits_is_a_gauge() {
+        let metrics = Metrics::new();
+        metrics.outbox_lag("file_store", Duration::from_millis(2500));
+        metrics.jobs("planner", "apply", "dead", 3);
+        metrics.job_lag("planner", "apply", Duration::from_secs(7));
+        metrics.redeliveries(4);
+        metrics.redeliveries(6);
+        let text = metrics.text().unwrap();
+        for line in [
+            r#"slipway_outbox_lag_seconds{store="file_store"} 2.5"#,
+            r#"slipway_jobs{kind="apply",state="dead",store="planner"} 3"#,
+            r#"slipway_job_lag_seconds{kind="apply",store="planner"} 7"#,
+            "slipway_bus_redeliveries_total 6",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
     }
 
     #[tokio::test]

@@ -175,6 +175,7 @@ async fn a_refused_event_comes_again_after_growing_pauses() {
             running.publish(event).await;
         }
         assert_eq!(recorder.wait_for(2).await, sent, "what follows waits");
+        assert_eq!(running.bus.redeliveries(), 4);
         let came = recorder.came.lock().expect("not poisoned").clone();
         let pauses: Vec<Duration> = came.windows(2).map(|two| two[1] - two[0]).collect();
         for (pause, least) in pauses.iter().zip([1, 2, 4, 4]) {

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
@@ -121,6 +122,9 @@ async fn deliver(
 }
 
 async fn deliver_one(nats: &Nats, message: Message, to: &Subscription, mut link: Link) {
+    if message.info().is_ok_and(|info| info.delivered > 1) {
+        nats.redelivered.fetch_add(1, Ordering::Relaxed);
+    }
     let answer = match message::read(&message) {
         Ok(event) => {
             let span = consumer_span(&to.consumer, &event);

@@ -14,6 +14,7 @@ pub(crate) mod live;
 mod message;
 mod stream;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub(crate) struct Nats {
     link: Link,
     replicas: usize,
     patience: Patience,
+    redelivered: AtomicU64,
     /// `None` until the server has confirmed it, and again after a failure: a server may come back empty.
     stream: tokio::sync::Mutex<Option<Stream>>,
     subscriptions: Mutex<Vec<Subscription>>,
@@ -48,6 +50,7 @@ pub(crate) async fn connect(settings: &Settings, patience: Patience) -> Result<(
         link,
         replicas: settings.replicas,
         patience,
+        redelivered: AtomicU64::new(0),
         stream: tokio::sync::Mutex::new(None),
         subscriptions: Mutex::new(Vec::new()),
     };
@@ -115,6 +118,10 @@ impl Transport for Nats {
         let consumers = subscriptions.iter().map(|subscription| consume(self, subscription, &shutdown));
         futures::future::join_all(consumers).await;
         shutdown.cancelled().await;
+    }
+
+    fn redeliveries(&self) -> u64 {
+        self.redelivered.load(Ordering::Relaxed)
     }
 
     async fn reconnected(&self) {

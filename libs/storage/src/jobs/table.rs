@@ -10,9 +10,9 @@ use crate::outbox::placeholders;
 use crate::store::micros;
 use crate::{StorageError, Store, Tx, now_micros};
 
-const QUEUED: i32 = 0;
-const LEASED: i32 = 1;
-const DEAD: i32 = 2;
+pub(crate) const QUEUED: i32 = 0;
+pub(crate) const LEASED: i32 = 1;
+pub(crate) const DEAD: i32 = 2;
 
 /// A row that this process may work on.
 pub(super) struct Claimed {
