@@ -150,14 +150,17 @@ impl Service {
         if !self.can_work(shutdown).await {
             return Ok(());
         }
-        self.fill_in().await
+        self.fill_in(true).await
     }
 
-    /// Has vectors computed for what lacks them.
-    async fn fill_in(&self) -> Result<(), Error> {
+    /// Has vectors computed for what lacks them; what the model failed at only if `failed`.
+    async fn fill_in(&self, failed: bool) -> Result<(), Error> {
         let engine = self.index.engine().await?;
         let mut tx = self.records.begin().await?;
         for index in self.records.list_without_vectors(engine.name()).await? {
+            if !index.vector_failure.is_empty() && !failed {
+                continue;
+            }
             let tenant = Tenant { project: index.project, workspace: index.workspace };
             self.enqueue_vectors(&mut tx, tenant, index.built, "").await?;
         }

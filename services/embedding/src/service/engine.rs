@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Service;
 use crate::error::Error;
 use crate::index::{DirLock, EdgeIndex, Engines, IndexError, Server, VectorIndex};
+use crate::model::state::Model;
 
 const TIDY_EVERY: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(500);
@@ -147,9 +148,13 @@ impl Service {
         }
     }
 
-    /// Rearranges the engine when it was written to and no build is under way.
+    /// The engine is rearranged when it was written to and no build is under way.
     async fn tidy(&self) -> Result<(), Error> {
         self.move_over().await?;
+        // A replica without a model may have had the job, or the engine was away.
+        if self.model() == Model::Ready {
+            self.fill_in(false).await?;
+        }
         if self.building.load(Ordering::Relaxed) == 0 && self.written.swap(false, Ordering::Relaxed) {
             let engine = self.index.engine().await?;
             engine.optimize().await?;

@@ -9,7 +9,10 @@ use super::{Records, execute, statement, to_i64, to_u64};
 use crate::index::Tenant;
 use crate::model::state::WorkspaceIndex;
 
-const SELECT: &str = "SELECT * FROM workspace_index";
+/// Every column by its name: a statement that another replica's migration adds columns to must stay the same.
+const SELECT: &str = "SELECT workspace_id, project_id, user_id, wanted, wanted_revision_id, wanted_number, built, revision_id, \
+                      revision_number, failed, failure, settled, vector_failure, file_count, chunk_count, vector_count, \
+                      embedded_count, update_time, engine, anew FROM workspace_index";
 
 #[derive(FromQueryResult)]
 struct Row {
@@ -102,7 +105,7 @@ impl Records {
         Ok(rows.into_iter().next().map(Into::into))
     }
 
-    /// Every project's indexes in this engine that have chunks without vectors, and for which none are on their way.
+    /// Every project's indexes in this engine that have chunks without vectors.
     pub(crate) async fn list_without_vectors(&self, engine: &str) -> Result<Vec<WorkspaceIndex>, StorageError> {
         let sql = format!("{SELECT} WHERE built > 0 AND engine = $1 AND vector_count < chunk_count ORDER BY workspace_id");
         Ok(self.list::<Row>(&sql, [engine.into()]).await?.into_iter().map(Into::into).collect())

@@ -2,17 +2,42 @@
 
 use slipway_rpc::{ProjectId, UserId};
 use slipway_storage::Durability;
+use slipway_testkit::postgres::Postgres;
 use uuid::Uuid;
 
 use super::*;
 use crate::index::Tenant;
 use crate::model::state::State;
 
-async fn records() -> (tempfile::TempDir, Records) {
+#[tokio::test]
+async fn on_sqlite() {
     let dir = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}/embedding.db", dir.path().display());
-    let records = Records::open(&StoreSettings { url, durability: Durability::Process, ..Default::default() }).await.unwrap();
-    (dir, records)
+    let made = std::sync::atomic::AtomicU32::new(0);
+    all(async || {
+        let n = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        open(format!("sqlite://{}/{n}.db", dir.path().display())).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn on_postgres() {
+    let Some(postgres) = Postgres::shared().await else { return };
+    all(async || open(postgres.database().await.unwrap()).await).await;
+}
+
+/// Each on a database of its own.
+async fn all(fresh: impl AsyncFn() -> Records) {
+    the_newest_revision_wins_and_repeats_do_nothing(fresh().await).await;
+    another_project_finds_and_changes_nothing(fresh().await).await;
+    states_and_counts_follow_the_build(fresh().await).await;
+    files_and_vectors_come_back_as_they_went(fresh().await).await;
+    what_is_elsewhere_is_wanted_again_once(fresh().await).await;
+    migrations_go_back_and_forth(fresh().await).await;
+}
+
+async fn open(url: String) -> Records {
+    Records::open(&StoreSettings { url, durability: Durability::Process, ..Default::default() }).await.unwrap()
 }
 
 fn tenant(project: u128) -> Tenant {
@@ -37,9 +62,7 @@ async fn built(records: &Records, tenant: Tenant, build: u64, chunks: u64, vecto
     moved
 }
 
-#[tokio::test]
-async fn the_newest_revision_wins_and_repeats_do_nothing() {
-    let (_dir, records) = records().await;
+async fn the_newest_revision_wins_and_repeats_do_nothing(records: Records) {
     let t = tenant(1);
     assert_eq!(want(&records, t, 2, false).await, Some(1));
     assert_eq!(want(&records, t, 2, false).await, None);
@@ -49,9 +72,7 @@ async fn the_newest_revision_wins_and_repeats_do_nothing() {
     assert_eq!(want(&records, t, 2, true).await, None);
 }
 
-#[tokio::test]
-async fn another_project_finds_and_changes_nothing() {
-    let (_dir, records) = records().await;
+async fn another_project_finds_and_changes_nothing(records: Records) {
     want(&records, tenant(1), 1, false).await;
     assert!(records.find_index(ProjectId(Uuid::from_u128(2)), Uuid::from_u128(9)).await.unwrap().is_none());
     assert_eq!(want(&records, tenant(2), 7, true).await, None);
@@ -63,9 +84,7 @@ async fn another_project_finds_and_changes_nothing() {
     assert_eq!((index.wanted, index.wanted_number), (1, 1));
 }
 
-#[tokio::test]
-async fn states_and_counts_follow_the_build() {
-    let (_dir, records) = records().await;
+async fn states_and_counts_follow_the_build(records: Records) {
     let t = tenant(1);
     let find = async || records.find_index(t.project, t.workspace).await.unwrap().unwrap();
     want(&records, t, 1, false).await;
@@ -95,9 +114,7 @@ async fn states_and_counts_follow_the_build() {
     assert_eq!((find().await.state(), find().await.revision), (State::Indexing, None));
 }
 
-#[tokio::test]
-async fn files_and_vectors_come_back_as_they_went() {
-    let (_dir, records) = records().await;
+async fn files_and_vectors_come_back_as_they_went(records: Records) {
     let t = tenant(1);
     let files: Vec<_> =
         (0..1_200).map(|n| IndexedFile { path: format!("f{n:04}"), blob: format!("b{n}"), chunk_count: n }).collect();
@@ -125,4 +142,34 @@ async fn files_and_vectors_come_back_as_they_went() {
     records.delete_workspace(&tx, t).await.unwrap();
     tx.commit().await.unwrap();
     assert!(records.list_files(t).await.unwrap().is_empty() && records.find_vectors(t, "m", &hashes).await.unwrap().is_empty());
+}
+
+async fn what_is_elsewhere_is_wanted_again_once(records: Records) {
+    let t = tenant(1);
+    want(&records, t, 1, true).await;
+    assert!(records.list_elsewhere("first").await.unwrap().is_empty(), "not built yet");
+    assert!(built(&records, t, 1, 10, 4).await);
+    assert!(records.list_elsewhere("first").await.unwrap().is_empty());
+    assert!(records.list_without_vectors("second").await.unwrap().is_empty());
+    assert_eq!(records.list_without_vectors("first").await.unwrap().len(), 1);
+    let elsewhere = records.list_elsewhere("second").await.unwrap();
+    assert_eq!((elsewhere.len(), elsewhere[0].engine.as_str(), elsewhere[0].anew), (1, "first", 1));
+    let tx = records.begin().await.unwrap();
+    assert!(records.want_again(&tx, &elsewhere[0]).await.unwrap());
+    assert!(!records.want_again(&tx, &elsewhere[0]).await.unwrap(), "another replica was faster");
+    assert_eq!(records.lock_index(&tx, t).await.unwrap().unwrap().wanted, 2);
+    assert!(records.lock_index(&tx, tenant(2)).await.unwrap().is_none());
+    tx.commit().await.unwrap();
+}
+
+async fn migrations_go_back_and_forth(records: Records) {
+    let store = records.store();
+    want(&records, tenant(1), 1, false).await;
+    store.rollback::<Migrator>(Some(1)).await.unwrap();
+    assert_eq!(store.pending::<Migrator>().await.unwrap().len(), 1);
+    store.migrate::<Migrator>().await.unwrap();
+    let index = records.find_index(tenant(1).project, tenant(1).workspace).await.unwrap().unwrap();
+    assert_eq!((index.wanted, index.anew, index.engine.as_str()), (1, 0, ""), "the rows stay");
+    store.rollback::<Migrator>(None).await.unwrap();
+    store.migrate::<Migrator>().await.unwrap();
 }
