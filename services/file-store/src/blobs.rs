@@ -1,8 +1,10 @@
 //! Blobs: contents by their BLAKE3 hash, in a local directory or an S3 bucket. Written and flushed before anything refers
 //! to them; a name stands for one content, so that a write needs no condition and may be repeated.
 
+mod cache;
 mod error;
 mod link;
+mod reader;
 mod s3;
 mod sweep;
 
@@ -10,21 +12,24 @@ mod sweep;
 pub(crate) mod tests;
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use blake3::{Hash, Hasher};
+use blake3::Hash;
 use bytes::Bytes;
-use futures::stream::{self, Stream};
 use moka::future::Cache;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
 
+use crate::clock::Clock;
+use crate::settings::CacheSettings;
+use cache::DiskCache;
 pub(crate) use error::BlobError;
+pub(crate) use reader::Reader;
 use s3::Bucket;
 
 /// How much is read or written at a time.
@@ -44,6 +49,7 @@ pub(crate) struct Blobs {
     /// Written by this process, to the end, and the epoch of garbage collection that it was in. What another process wrote is
     /// simply written again: that is as quick as making sure of it, and mends what a power cut left half-done.
     known: Cache<Hash, i64>,
+    cache: Option<DiskCache>,
 }
 
 /// Where blobs lie.
@@ -60,7 +66,19 @@ impl Blobs {
     }
 
     fn new(store: Arc<dyn ObjectStore>, place: Place) -> Self {
-        Self { store, place, known: Cache::new(KNOWN) }
+        Self { store, place, known: Cache::new(KNOWN), cache: None }
+    }
+
+    /// With a disk cache in `dir`.
+    pub(crate) fn cached(self, dir: &Path, settings: &CacheSettings, clock: Clock) -> std::io::Result<Self> {
+        let cache = DiskCache::open(dir, settings.mib << 20, settings.idle(), clock)?;
+        Ok(Self { cache: Some(cache), ..self })
+    }
+
+    /// Removes from the cache what nobody used for long; how many contents that was.
+    pub(crate) async fn evict_idle(&self) -> usize {
+        let Some(cache) = self.cache.clone() else { return 0 };
+        tokio::task::spawn_blocking(move || cache.evict_idle()).await.unwrap_or(0)
     }
 
     /// Whether this process wrote the blob in this epoch, so that it is there.
@@ -70,7 +88,8 @@ impl Blobs {
 
     /// Writes a content that is in memory. When this returns, it is safe.
     pub(crate) async fn put(&self, hash: Hash, content: Bytes, epoch: i64) -> Result<(), BlobError> {
-        self.store.put(&key(&hash), PutPayload::from_bytes(content)).await?;
+        self.store.put(&key(&hash), PutPayload::from_bytes(content.clone())).await?;
+        self.write_through(hash, content).await;
         self.known.insert(hash, epoch).await;
         Ok(())
     }
@@ -79,7 +98,8 @@ impl Blobs {
     pub(crate) async fn put_file(&self, hash: Hash, file: File, epoch: i64) -> Result<(), BlobError> {
         let (file, first) = next_part(file).await?;
         if first.len() < PART {
-            self.store.put(&key(&hash), first.into()).await?;
+            self.store.put(&key(&hash), first.clone().into()).await?;
+            self.write_through(hash, first).await;
         } else {
             self.upload(hash, file, first).await?;
         }
@@ -101,31 +121,32 @@ impl Blobs {
         }
     }
 
+    async fn write_through(&self, hash: Hash, content: Bytes) {
+        if let Some(cache) = &self.cache {
+            cache.write_through(hash, content).await;
+        }
+    }
+
     /// A whole content, which is known to be small enough for memory.
     pub(crate) async fn get(&self, hash: Hash) -> Result<Bytes, BlobError> {
+        if let Some(cache) = &self.cache
+            && let Some(file) = cache.open_file(hash).await
+        {
+            return tokio::task::spawn_blocking(move || read_whole(file)).await?.map_err(BlobError::Spool);
+        }
+        let content = self.fetch(hash).await?;
+        self.write_through(hash, content.clone()).await;
+        Ok(content)
+    }
+
+    /// As [`Self::get`], past the cache: for whoever reads everything once.
+    pub(crate) async fn fetch(&self, hash: Hash) -> Result<Bytes, BlobError> {
         let content = self.store.get(&key(&hash)).await?.bytes().await?;
         if blake3::hash(&content) == hash { Ok(content) } else { Err(BlobError::Damaged(hash)) }
     }
 
-    /// Part of a content. Whoever puts the parts together checks the hash.
-    pub(crate) async fn get_range(&self, hash: Hash, range: Range<u64>) -> Result<Bytes, BlobError> {
+    async fn get_range(&self, hash: Hash, range: Range<u64>) -> Result<Bytes, BlobError> {
         Ok(self.store.get_range(&key(&hash), range).await?)
-    }
-
-    /// A content piece by piece. Damage is an error at the end.
-    pub(crate) fn read(&self, hash: Hash, size: u64) -> impl Stream<Item = Result<Bytes, BlobError>> + Send + use<> {
-        stream::try_unfold((self.clone(), Hasher::new(), 0), move |(blobs, mut hasher, at)| async move {
-            if at >= size {
-                return Ok(None);
-            }
-            let end = size.min(at + PIECE);
-            let piece = blobs.get_range(hash, at..end).await?;
-            hasher.update(&piece);
-            if piece.len() as u64 != end - at || (end == size && hasher.finalize() != hash) {
-                return Err(BlobError::Damaged(hash));
-            }
-            Ok(Some((piece, (blobs, hasher, end))))
-        })
     }
 }
 
@@ -152,4 +173,12 @@ fn read_part(file: File) -> std::io::Result<(File, Bytes)> {
     let mut part = Vec::new();
     (&file).take(PART as u64).read_to_end(&mut part)?;
     Ok((file, part.into()))
+}
+
+/// From the start, wherever the file stands.
+fn read_whole(mut file: File) -> std::io::Result<Bytes> {
+    file.rewind()?;
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)?;
+    Ok(content.into())
 }

@@ -33,8 +33,12 @@ use slipway_storage::{Durability, StoreSettings};
 use blobs::Blobs;
 use clock::Clock;
 use garbage::Collector;
-pub use settings::{GcSettings, S3Settings, Settings};
+pub use settings::{CacheSettings, GcSettings, S3Settings, Settings};
 pub use store::Migrator;
+use tokio_util::sync::CancellationToken;
+
+/// How often idle contents are looked for.
+const TIDY: Duration = Duration::from_secs(3600);
 
 /// What the file store stands on.
 pub struct Deps {
@@ -61,7 +65,7 @@ async fn build_with(
     settings.check().map_err(|what| BuildError::new(format!("file_store.{what}")))?;
     let spool = deps.data_dir.join("spool");
     make_dir(&spool).await?;
-    let blobs = open_blobs(settings, &deps).await?;
+    let blobs = open_blobs(settings, &deps, &clock).await?;
     let store = store::WorkspaceStore::open(&deps.store).await;
     let store = store.map_err(|e| BuildError::of("the database of the file store cannot be opened", e))?;
 
@@ -70,6 +74,9 @@ async fn build_with(
     let relay = Relay::new(store.database(), deps.bus);
     server.add_task("file-store outbox", relay.run(server.shutdown()));
     let collector = Collector::new(store.clone(), blobs.clone(), &settings.gc, clock, quarantine);
+    if settings.cache.mib > 0 {
+        server.add_task("file-store cache", tidy_cache(blobs.clone(), server.shutdown()));
+    }
     server.add_task("file-store garbage", collector.clone().run(server.shutdown()));
     let service = service::FileStore::new(store, blobs, spool, settings, collector.clone());
     server.add_service(FileStoreServiceServer::new(rpc::Rpc::new(Arc::new(service))));
@@ -77,7 +84,7 @@ async fn build_with(
 }
 
 /// Opens the blob store that the settings name.
-async fn open_blobs(settings: &Settings, deps: &Deps) -> Result<Blobs, BuildError> {
+async fn open_blobs(settings: &Settings, deps: &Deps, clock: &Clock) -> Result<Blobs, BuildError> {
     let failed = |e| BuildError::of("the blob store cannot be opened", e);
     let Some(s3) = &settings.s3 else {
         let dir = settings.blobs.clone().unwrap_or_else(|| deps.data_dir.join("blobs"));
@@ -86,7 +93,27 @@ async fn open_blobs(settings: &Settings, deps: &Deps) -> Result<Blobs, BuildErro
     };
     let blobs = Blobs::s3(s3).map_err(failed)?;
     blobs.check().await.map_err(|e| BuildError::of(format!("the bucket {} cannot be used: {e}", s3.bucket), e))?;
-    Ok(blobs)
+    if settings.cache.mib == 0 {
+        return Ok(blobs);
+    }
+    let dir = deps.data_dir.join("cache");
+    let failed = |e| BuildError::of(format!("the cache in {} cannot be opened", dir.display()), e);
+    blobs.cached(&dir, &settings.cache, clock.clone()).map_err(failed)
+}
+
+/// Has idle contents leave the cache, from time to time.
+async fn tidy_cache(blobs: Blobs, shutdown: CancellationToken) {
+    let mut look = tokio::time::interval(TIDY);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = look.tick() => {}
+        }
+        let contents = blobs.evict_idle().await;
+        if contents > 0 {
+            tracing::info!(contents, "contents that nobody used leave the cache");
+        }
+    }
 }
 
 async fn make_dir(dir: &Path) -> Result<(), BuildError> {

@@ -18,12 +18,46 @@ pub struct Settings {
     /// The bucket of the file contents; absent: they lie in a local directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3Settings>,
+    /// A disk cache in front of the bucket.
+    pub cache: CacheSettings,
     /// The removal of contents that no revision refers to.
     pub gc: GcSettings,
     /// How many MiB of revisions' file lists are kept in memory.
     pub manifest_cache_mib: u64,
     /// How many archives, and differences of large files, are worked on at once; the others wait.
     pub heavy_calls: usize,
+}
+
+/// A disk cache of file contents in the data directory, the section `[file_store.cache]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheSettings {
+    /// How large it may get, in MiB; 0: there is none.
+    pub mib: u64,
+    /// Contents that nobody used for so long leave it; they come back with the next read.
+    pub idle_days: u64,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self { mib: 0, idle_days: 30 }
+    }
+}
+
+impl CacheSettings {
+    pub(crate) fn idle(&self) -> Duration {
+        Duration::from_secs(86_400 * self.idle_days)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.mib > 1 << 24 {
+            return Err("cache.mib must be at most 16777216".to_owned());
+        }
+        if !(1..=3_650).contains(&self.idle_days) {
+            return Err("cache.idle_days must be between 1 and 3650".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// Garbage collection, the section `[file_store.gc]`.
@@ -121,7 +155,14 @@ impl S3Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { blobs: None, s3: None, gc: GcSettings::default(), manifest_cache_mib: 64, heavy_calls: 4 }
+        Self {
+            blobs: None,
+            s3: None,
+            cache: CacheSettings::default(),
+            gc: GcSettings::default(),
+            manifest_cache_mib: 64,
+            heavy_calls: 4,
+        }
     }
 }
 
@@ -132,6 +173,10 @@ impl Settings {
             return Err("blobs must name a directory, or be left out".to_owned());
         }
         self.gc.check()?;
+        self.cache.check()?;
+        if self.cache.mib > 0 && self.s3.is_none() {
+            return Err("cache.mib is for contents in a bucket; set s3, or leave it at 0".to_owned());
+        }
         if let Some(s3) = &self.s3 {
             s3.check()?;
             if self.blobs.is_some() {
@@ -174,6 +219,8 @@ mod tests {
             (r#"{"s3": {"bucket": "b", "endpoint": "s3:9000"}}"#, "s3.endpoint"),
             (r#"{"s3": {"bucket": "b", "endpoint": "http://s3:9000"}}"#, "s3.allow_http"),
             (r#"{"s3": {"bucket": "b", "access_key_id": "a"}}"#, "s3.secret_access_key"),
+            (r#"{"cache": {"mib": 1}}"#, "cache.mib"),
+            (r#"{"cache": {"idle_days": 0}}"#, "cache.idle_days"),
             (r#"{"blobs": "/blobs", "s3": {"bucket": "b"}}"#, "blobs and s3"),
         ] {
             assert!(check(text).unwrap_err().contains(key), "{text}");

@@ -32,6 +32,9 @@ impl Blobs {
     /// Removes a blob, which may be gone already.
     pub(crate) async fn remove(&self, hash: Hash) -> Result<(), BlobError> {
         self.known.invalidate(&hash).await;
+        if let Some(cache) = &self.cache {
+            cache.remove(hash);
+        }
         match self.store.delete(&key(&hash)).await {
             Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),

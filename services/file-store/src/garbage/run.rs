@@ -141,7 +141,7 @@ impl Collector {
 
     /// A manifest, which may have gone with its workspace since it was listed.
     async fn read_manifest(&self, hash: Hash) -> Result<Manifest, CollectError> {
-        let read = self.blobs.get(hash).await;
+        let read = self.blobs.fetch(hash).await;
         let read = read.and_then(|bytes| Manifest::decode(&bytes).ok_or(BlobError::Damaged(hash)));
         match read {
             Ok(manifest) => Ok(manifest),

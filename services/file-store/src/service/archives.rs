@@ -17,7 +17,7 @@ use super::FileStore;
 use super::revisions::{Base, WRITES};
 use super::writing::Writing;
 use crate::archive::{ArchiveError, Content, Extracted, Format, Limits, MAX_ARCHIVE_BYTES, Packer, extract, inspect};
-use crate::blobs::{BlobError, Blobs, PIECE};
+use crate::blobs::{BlobError, Blobs, PIECE, Reader};
 use crate::error::Error;
 use crate::model::{ChangeError, FileEntry, Manifest, Revision, RevisionKind};
 use crate::store::RequestKey;
@@ -127,7 +127,8 @@ impl FileStore {
         let revision = self.resolve_some(ctx, workspace, revision).await?;
         let manifest = self.manifest(revision.hash).await?;
         let packer = Packer::new(format, &manifest)?;
-        let export = Export { packer, manifest, blobs: self.blobs.clone(), next: 0, offset: 0, hasher: Hasher::new() };
+        let blobs = self.blobs.clone();
+        let export = Export { packer, manifest, blobs, reader: None, next: 0, offset: 0, hasher: Hasher::new() };
         let packed = stream::try_unfold(Some(export), |state| async move {
             match state {
                 Some(export) => export.advance().await.map(Some),
@@ -149,6 +150,8 @@ struct Export {
     packer: Packer,
     manifest: Arc<Manifest>,
     blobs: Blobs,
+    /// The content of the file that is being packed.
+    reader: Option<Reader>,
     /// The file that is being packed, and how much of it is.
     next: usize,
     offset: u64,
@@ -192,7 +195,12 @@ impl Export {
             }
             let end = entry.size.min(self.offset + PIECE);
             if end > self.offset {
-                let bytes = self.blobs.get_range(entry.hash, self.offset..end).await?;
+                let reader = match self.reader.take() {
+                    Some(reader) => reader,
+                    None => self.blobs.open(entry.hash, entry.size).await?,
+                };
+                let bytes = reader.range(self.offset..end).await?;
+                self.reader = Some(reader);
                 self.hasher.update(&bytes);
                 steps.push(Step::Content(bytes));
             }
@@ -204,6 +212,7 @@ impl Export {
                     return Err(BlobError::Damaged(entry.hash).into());
                 }
                 steps.push(Step::End);
+                self.reader = None;
                 (self.next, self.offset) = (self.next + 1, 0);
             }
         }
