@@ -1,7 +1,7 @@
 //! Settings that the chart and the compose file write and that no release reads yet: left out where settings are loaded.
 
 /// Their paths. When a setting is there its line goes, and with the last one this file.
-const AWAITED: [&str; 4] = ["tls", "gateway.tls", "file_store.cache", "embedding.qdrant"];
+const AWAITED: [&str; 3] = ["tls", "gateway.tls", "file_store.cache"];
 
 /// A settings file without them.
 pub(super) fn without(text: &str) -> String {

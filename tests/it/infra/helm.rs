@@ -49,6 +49,7 @@ pub(super) const SHAPES: [Shape; 9] = [
             "fileStore.s3.existingSecret=s3",
             "fileStore.s3.endpoint=http://minio:9000",
             "fileStore.s3.allowHttp=true",
+            "fileStore.cache.mib=1024",
             "embedding.qdrant.existingSecret=qdrant",
             "telemetry.otlpEndpoint=http://collector:4317",
             "fileStore.s3.serviceAccountAnnotations.eks\\.amazonaws\\.com/role-arn=arn:aws:iam::1:role/slipway",
