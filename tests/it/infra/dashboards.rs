@@ -1,10 +1,13 @@
 //! The dashboards and the alerts: every metric and every label that they ask for is one that a running suite exports.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use slipway_testkit::SuiteOptions;
 use slipway_testkit::suite::free_port;
+use slipway_testkit::{Provider, Step, SuiteOptions};
+use tokio::sync::Semaphore;
 
 use super::helm::{Helm, SHAPES};
 use crate::story::{self, repository, suite_with};
@@ -88,27 +91,37 @@ fn dashboards() -> Vec<(String, Value)> {
     json.map(|p| (p.display().to_string(), serde_json::from_str(&std::fs::read_to_string(p).unwrap()).unwrap())).collect()
 }
 
-/// A page with every metric on it: calls that end well and not, and one that is refused for its rate.
+/// A page with every metric on it: calls that end and one that is refused for its rate, and a run that a worker has.
 async fn page() -> String {
+    let gate = Arc::new(Semaphore::new(0));
+    let wait = gate.clone();
+    let provider = Provider::start(move |_| vec![Step::Gate(wait.clone()), Step::Text("done".into())]).await.unwrap();
     let port = free_port().unwrap();
-    let mut options = SuiteOptions::default();
+    let mut options = SuiteOptions::with_provider(&provider.base_url());
     options.env.push(("SLIPWAY_TELEMETRY__METRICS_LISTEN".into(), format!("127.0.0.1:{port}")));
     options.config.push_str("[gateway.rate_limit]\nin_local_mode = true\nupload = { per_minute = 1, burst = 1 }\n");
     let suite = suite_with(options).await;
     let client = suite.client().unwrap();
-    let conversation = story::conversation(&client, "").await;
-    story::say(&client, &conversation.id, "hello there").await;
     let (workspace, _) = story::workspace(&client, &story::small_chart()).await;
-    for _ in 0..2 {
-        let request = slipway_proto::filestore::CommitRevisionRequest {
-            workspace_id: workspace.clone(),
-            changes: vec![story::write("a.yaml", "a: 1\n")],
-            ..Default::default()
-        };
-        // What matters is that the second is too much.
-        let _ = client.files.clone().commit_revision(request).await;
+    let request = slipway_proto::filestore::CommitRevisionRequest {
+        workspace_id: workspace.clone(),
+        changes: vec![story::write("a.yaml", "a: 1\n")],
+        ..Default::default()
+    };
+    assert!(client.files.clone().commit_revision(request).await.is_err(), "the second upload in a minute is too much");
+    let conversation = story::conversation(&client, "").await;
+    let message = story::message(&conversation.id, "hello there");
+    let _under_way = client.conversation.clone().send_message(message).await.unwrap();
+    // What waits is measured every few seconds.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let page = crate::telemetry::scrape(port).await;
+        if page.contains("slipway_jobs{") {
+            return page;
+        }
+        assert!(Instant::now() < deadline, "the run's job is not on the page:\n{page}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    crate::telemetry::scrape(port).await
 }
 
 #[tokio::test]
