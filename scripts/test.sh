@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every test of the workspace, then the outside tests again with the suite at scale (each service in processes of its
+# Runs every test of the workspace, then those of the stores on PostgreSQL, and the outside tests with the suite at scale (each service in processes of its
 # own, on PostgreSQL and NATS), and ends with one line of counts. A test that prints SKIPPED counts as skipped, not as passed;
 # the output of tests that passed is otherwise not shown.
 set -uo pipefail
@@ -12,19 +12,26 @@ everything() {
   cargo test --locked --workspace --no-fail-fast -- --show-output
 }
 
+# The stores, and the services on them, on the other engine.
+on_postgres() {
+  if ! has_postgres; then echo "SKIPPED: the tests of the stores on PostgreSQL: it is not on this machine"; return; fi
+  echo "the tests of the stores again, on PostgreSQL ..."
+  SLIPWAY_TEST_STORE=postgres cargo test --locked --workspace --exclude slipway-inference --exclude slipway-bus --lib \
+    --no-fail-fast -- --show-output
+}
+
+has_postgres() { command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
+
 # What has no suite in it is the same a second time and left out. A suite is ten processes: a few tests at a time.
 at_scale() {
-  if ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
-    echo "SKIPPED: the outside tests at scale: there is no PostgreSQL on this machine"
-    return
-  fi
+  if ! has_postgres; then echo "SKIPPED: the outside tests at scale: there is no PostgreSQL on this machine"; return; fi
   echo "the outside tests again, at scale ..."
   SLIPWAY_TEST_SUITE=scale cargo test --locked --workspace --test it --no-fail-fast -- --show-output --test-threads 2 \
     --skip rooms:: --skip neighbours:: --skip infra:: --skip faults::
 }
 
 echo "building and running the tests ..."
-{ everything; first=$?; at_scale && exit "$first"; } 2>&1 | awk '
+{ everything; one=$?; on_postgres; two=$?; at_scale && exit $((one || two)); } 2>&1 | awk '
   /^successes:$/            { quiet = 1 }
   /^failures:$|^test result/ { quiet = 0 }
   /^---- .* stdout ----$/   { counted = 0 }

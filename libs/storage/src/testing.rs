@@ -24,9 +24,6 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// Names a PostgreSQL database to run these tests on instead of SQLite; each takes a schema of its own.
-const POSTGRES: &str = "SLIPWAY_TEST_POSTGRES";
-
 pub(crate) struct TestStore {
     pub(crate) store: Store,
     pub(crate) settings: StoreSettings,
@@ -37,8 +34,7 @@ pub(crate) struct TestStore {
 impl TestStore {
     pub(crate) async fn new() -> TestStore {
         let dir = tempfile::tempdir().expect("a directory");
-        let file = || format!("sqlite://{}/new/store.db", dir.path().display());
-        let url = std::env::var(POSTGRES).unwrap_or_else(|_| file());
+        let url = slipway_testkit::postgres::store_url(dir.path(), "store").await.expect("a database");
         TestStore::at(url, dir).await
     }
 

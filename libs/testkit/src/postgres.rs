@@ -16,6 +16,8 @@ use crate::tools::skipped;
 
 /// Names a server that runs already, as `postgres://user@host:port/database`: tests make their databases there.
 const RUNNING: &str = "SLIPWAY_TEST_POSTGRES";
+/// Chooses the engine of tests that run on either.
+const STORE: &str = "SLIPWAY_TEST_STORE";
 const READY: Duration = Duration::from_secs(30);
 const USER: &str = "slipway";
 
@@ -140,6 +142,21 @@ impl Postgres {
     fn dir(&self) -> anyhow::Result<&Path> {
         Ok(self.data.as_ref().context("the server is not ours")?.path())
     }
+}
+
+/// Where a test keeps its state: a SQLite file in its directory, or, when `SLIPWAY_TEST_STORE` is `postgres`, a database on
+/// the server that all share. The same directory and name give the same database.
+pub async fn store_url(dir: &Path, name: &str) -> anyhow::Result<String> {
+    if std::env::var(STORE).as_deref() != Ok("postgres") {
+        return Ok(format!("sqlite://{}", dir.join(format!("{name}.db")).display()));
+    }
+    let known = dir.join(format!("{name}.url"));
+    if let Ok(url) = std::fs::read_to_string(&known) {
+        return Ok(url);
+    }
+    let url = Postgres::shared().await.context("there is no PostgreSQL server")?.database().await?;
+    std::fs::write(&known, &url)?;
+    Ok(url)
 }
 
 /// Where `initdb` is: Debian keeps it off the PATH.

@@ -80,7 +80,7 @@ impl World {
     }
 
     async fn start_in(dir: TempDir, files: FileStore, model: Model) -> World {
-        let url = format!("sqlite://{}/embedding.db", dir.path().display());
+        let url = slipway_testkit::postgres::store_url(dir.path(), "embedding").await.unwrap();
         Self::start_with(dir, &url, files, model, Parts::default()).await
     }
 

@@ -48,7 +48,7 @@ impl Suite {
         let channel = server.channel();
         world.serve(&mut server);
         let store = StoreSettings {
-            url: format!("sqlite://{}/planner.db", dir.display()),
+            url: slipway_testkit::postgres::store_url(dir, "planner").await.unwrap(),
             durability: Durability::Process,
             ..Default::default()
         };

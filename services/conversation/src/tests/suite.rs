@@ -49,7 +49,7 @@ impl Suite {
 
     pub(super) async fn start_with(settings: Settings) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
-        let url = format!("sqlite://{}", dir.path().join("conversation.db").display());
+        let url = slipway_testkit::postgres::store_url(dir.path(), "conversation").await.unwrap();
         Self::on(World::new(), someone(), Place { url, nats: None, _dir: Some(dir) }, settings).await
     }
 

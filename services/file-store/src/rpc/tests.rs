@@ -78,7 +78,7 @@ impl House {
 
     pub(super) async fn with(settings: Settings) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
-        let database = format!("sqlite://{}", dir.path().join("file-store.db").display());
+        let database = slipway_testkit::postgres::store_url(dir.path(), "file-store").await.unwrap();
         Self::open(Place { dir, database }, settings, Clock::default()).await
     }
 
