@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use slipway_rpc::{BuildError, Channel};
+use slipway_rpc::{BuildError, Channel, Tls};
 use slipway_telemetry::Metrics;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +58,7 @@ pub struct Gateway {
     front: Arc<Front>,
     origins: Arc<Origins>,
     health: Health,
+    tls: Option<Tls>,
     drain: Duration,
 }
 
@@ -69,6 +70,7 @@ impl Gateway {
         warn_of_missing(&policies, &deps.upstreams);
         let (open, health) = open::routes(&policies, slipway_proto::DESCRIPTORS, &deps.upstreams).await?;
         let front = Front::new(settings, &policies, &deps.upstreams, deps.metrics, open);
+        let tls = settings.tls.is_set().then(|| Tls::front(&settings.tls)).transpose()?;
         let listener = bind(&deps.listen, settings.is_local()).await?;
         let address = listener.local_addr().map_err(|e| BuildError::of("the listen address cannot be read back", e))?;
         Ok(Gateway {
@@ -78,6 +80,7 @@ impl Gateway {
             front: Arc::new(front),
             origins: Arc::new(Origins::new(settings)),
             health,
+            tls,
             drain: Duration::from_secs(settings.drain_seconds),
         })
     }
@@ -85,6 +88,11 @@ impl Gateway {
     /// The address that is listened on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it is reached.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
     }
 
     /// Whether nobody has to sign in.
@@ -108,8 +116,14 @@ impl Gateway {
             self.health.run(shutdown.clone()).await;
             silenced.cancel();
         };
-        let served = serve::serve(self.listener, self.front, self.origins, self.drain, silenced.clone(), shutdown.clone());
-        tokio::join!(health, served);
+        let certificates = async {
+            if let Some(tls) = self.tls.clone() {
+                tls.follow(shutdown.clone()).await;
+            }
+        };
+        let house = serve::House { front: self.front, origins: self.origins, tls: self.tls.clone() };
+        let served = serve::serve(self.listener, house, self.drain, silenced.clone(), shutdown.clone());
+        tokio::join!(health, certificates, served);
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use slipway_rpc::Tls;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,11 +31,19 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// The pause after the system refused a connection: it has run out of something.
 const BREATH: Duration = Duration::from_millis(100);
 
+/// What is behind the door.
+#[derive(Clone)]
+pub(crate) struct House {
+    pub(crate) front: Arc<Front>,
+    pub(crate) origins: Arc<Origins>,
+    /// Present: callers speak TLS.
+    pub(crate) tls: Option<Tls>,
+}
+
 /// What every connection shares.
 #[derive(Clone)]
 struct Line {
-    front: Arc<Front>,
-    origins: Arc<Origins>,
+    house: House,
     http: auto::Builder<TokioExecutor>,
     /// Take no more calls.
     closing: CancellationToken,
@@ -45,15 +55,14 @@ struct Line {
 /// turned NOT_SERVING, which comes before anyone is sent away.
 pub(crate) async fn serve(
     listener: TcpListener,
-    front: Arc<Front>,
-    origins: Arc<Origins>,
+    house: House,
     drain: Duration,
     silenced: CancellationToken,
     shutdown: CancellationToken,
 ) {
     let connections = TaskTracker::new();
     let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
-    let line = Line { front, origins, http: http(), closing: closing.clone(), closed: closed.clone() };
+    let line = Line { house, http: http(), closing: closing.clone(), closed: closed.clone() };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -73,7 +82,7 @@ pub(crate) async fn serve(
     drop(listener);
     closing.cancel();
     connections.close();
-    drained(&line.front, &connections, drain).await;
+    drained(&line.house.front, &connections, drain).await;
     closed.cancel();
     connections.wait().await;
 }
@@ -96,7 +105,18 @@ async fn drained(front: &Front, connections: &TaskTracker, drain: Duration) {
 async fn connection(line: Line, stream: TcpStream) {
     // A socket that cannot be told still works, only slower.
     let _ = stream.set_nodelay(true);
-    let (front, origins) = (line.front, line.origins);
+    match line.house.tls.clone() {
+        None => converse(line, stream).await,
+        Some(tls) => match line.closing.run_until_cancelled(tls.accept(stream)).await {
+            Some(Ok(stream)) => converse(line, stream).await,
+            Some(Err(error)) => tracing::debug!(error, "a handshake failed"),
+            None => {}
+        },
+    }
+}
+
+async fn converse(line: Line, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    let (front, origins) = (line.house.front, line.house.origins);
     let service = service_fn(move |request| {
         let (front, origins) = (front.clone(), origins.clone());
         async move { Ok::<_, Infallible>(web::answer(front, origins, request).await) }

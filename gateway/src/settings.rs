@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
-use slipway_rpc::Scope;
+use slipway_rpc::{FrontTlsSettings, Scope};
 use uuid::Uuid;
 
 /// Shorter secrets can be guessed.
@@ -24,6 +24,8 @@ pub struct Settings {
     pub drain_seconds: u64,
     /// How often one user may call.
     pub rate_limit: RateLimits,
+    /// The certificate that callers see; absent: no TLS.
+    pub tls: FrontTlsSettings,
 }
 
 /// A static bearer token: `authorization: Bearer <secret>`.
@@ -69,7 +71,13 @@ pub struct Rate {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { tokens: Vec::new(), allowed_origins: Vec::new(), drain_seconds: 10, rate_limit: RateLimits::default() }
+        Settings {
+            tokens: Vec::new(),
+            allowed_origins: Vec::new(),
+            drain_seconds: 10,
+            rate_limit: RateLimits::default(),
+            tls: FrontTlsSettings::default(),
+        }
     }
 }
 
@@ -92,6 +100,7 @@ impl Settings {
 
     /// Names the first setting that makes no sense.
     pub fn check(&self) -> Result<(), String> {
+        self.tls.check()?;
         let mut seen = HashSet::new();
         for (i, token) in self.tokens.iter().enumerate() {
             let secret = token.secret.expose_secret();
@@ -143,6 +152,8 @@ pub(crate) mod tests {
         assert!(!refusal.contains(good), "secrets stay out of messages");
         let origin = Settings { allowed_origins: vec!["example.com".into()], ..Settings::default() };
         assert!(origin.check().unwrap_err().starts_with("gateway.allowed_origins"));
+        let half = FrontTlsSettings { cert: "x".into(), ..FrontTlsSettings::default() };
+        assert!(Settings { tls: half, ..Settings::default() }.check().unwrap_err().starts_with("gateway.tls"));
         let mut limits = RateLimits::default();
         limits.generate.burst = 0;
         let limited = Settings { rate_limit: limits, ..Settings::default() };

@@ -124,8 +124,8 @@ impl Suite {
         let mut upstream = None;
         if remote {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            channel = Channel::remote(&format!("http://{}", listener.local_addr().unwrap()), &key).unwrap();
-            upstream = Some(tokio::spawn(async move { running.serve(listener, std::time::Duration::ZERO).await.unwrap() }));
+            channel = Channel::remote(&format!("http://{}", listener.local_addr().unwrap()), &key, None).unwrap();
+            upstream = Some(tokio::spawn(async move { running.serve(listener, None, std::time::Duration::ZERO).await.unwrap() }));
         }
         let metrics = Metrics::new();
         let upstreams = BTreeMap::from([("inference".to_owned(), channel)]);

@@ -68,9 +68,11 @@ pub(crate) fn explain(error: &anyhow::Error, server: &str) -> (Exit, String) {
     (Exit::Failed, chain(error))
 }
 
-/// True when whoever read our output has gone away; that is no failure.
+/// True when whoever read our output has gone away; that is no failure. A server that hangs up on us is one.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|e| e.downcast_ref::<std::io::Error>()).any(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    let of_a_call = error.chain().any(|e| e.is::<tonic::Status>() || e.is::<tonic::transport::Error>());
+    !of_a_call
+        && error.chain().filter_map(|e| e.downcast_ref::<std::io::Error>()).any(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// An error and its causes in one line; a cause that the text before it already tells is left out.

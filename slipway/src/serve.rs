@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 use slipway_gateway::Gateway;
-use slipway_rpc::Server;
+use slipway_rpc::{Server, Tls};
 use slipway_telemetry::Metrics;
 use slipway_telemetry::metrics::Exporter;
 use tokio::net::TcpListener;
@@ -38,8 +38,10 @@ pub(crate) async fn serve(settings: &Settings, out: &Out, service: Service, list
         let deps = slipway_gateway::Deps { listen, upstreams, metrics: metrics.clone() };
         let gateway = Gateway::build(&settings.gateway, deps).await?;
         let exporter = Exporter::bind(&settings.telemetry, &metrics).await?;
-        let running = Server::new(key.clone()).start().await;
-        say(out, service, gateway.local_addr())?;
+        let mut server = Server::new(key.clone());
+        parts.add_certificates(&mut server);
+        let running = server.start().await;
+        say(out, service, &gateway.url())?;
         return process::run(signals, running, exporter, |stop| async {
             gateway.run(stop).await;
             Ok(())
@@ -56,9 +58,12 @@ pub(crate) async fn serve(settings: &Settings, out: &Out, service: Service, list
     let mut server = Server::new(key.clone());
     let _lock = parts.add(service, &|s| parts.remote(s), &mut server).await?;
     parts.add_bus(&metrics, &mut server);
-    say(out, service, listener.local_addr()?)?;
+    parts.add_certificates(&mut server);
+    let scheme = if parts.tls.is_some() { "https" } else { "http" };
+    say(out, service, &format!("{scheme}://{}", listener.local_addr()?))?;
     let running = server.start().await;
-    serve_until_stopped(signals, running, exporter, listener, Duration::from_secs(settings.drain_seconds)).await
+    let drain = Duration::from_secs(settings.drain_seconds);
+    serve_until_stopped(signals, running, exporter, listener, parts.tls.clone(), drain).await
 }
 
 /// When it is asked to stop, its background tasks end and give back what they held, so that another replica goes on with it;
@@ -68,6 +73,7 @@ async fn serve_until_stopped(
     running: slipway_rpc::Running,
     exporter: Option<Exporter>,
     listener: TcpListener,
+    tls: Option<Tls>,
     drain: Duration,
 ) -> anyhow::Result<()> {
     let stop = running.shutdown();
@@ -90,7 +96,7 @@ async fn serve_until_stopped(
         stop.cancel();
         asked
     };
-    let (served, (), asked) = tokio::join!(running.serve(listener, drain), scraped, asked);
+    let (served, (), asked) = tokio::join!(running.serve(listener, tls, drain), scraped, asked);
     running.stop().await;
     served?;
     if !asked {
@@ -126,12 +132,12 @@ async fn bind(settings: &Settings, service: Service, listen: &str) -> anyhow::Re
     TcpListener::bind(addresses.as_slice()).await.with_context(|| format!("cannot listen on {listen}"))
 }
 
-fn say(out: &Out, service: Service, address: SocketAddr) -> anyhow::Result<()> {
+fn say(out: &Out, service: Service, url: &str) -> anyhow::Result<()> {
     if out.is_json() {
-        let line = serde_json::json!({ "service": service.name(), "url": format!("http://{address}") });
+        let line = serde_json::json!({ "service": service.name(), "url": url });
         return out.line(line.to_string());
     }
-    out.line(format!("{} serves on {}", out.paint.bold(service.name()), out.paint.cyan(format!("http://{address}"))))
+    out.line(format!("{} serves on {}", out.paint.bold(service.name()), out.paint.cyan(url)))
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub(crate) struct Settings {
     pub(crate) bus: slipway_bus::Settings,
     pub(crate) store: Store,
     pub(crate) identity: Identity,
+    pub(crate) tls: slipway_rpc::TlsSettings,
     pub(crate) telemetry: slipway_telemetry::Settings,
 }
 
@@ -52,6 +53,7 @@ impl Default for Settings {
             bus: Default::default(),
             store: Store::default(),
             identity: Identity::default(),
+            tls: Default::default(),
             telemetry: Default::default(),
         }
     }
@@ -144,9 +146,12 @@ fn checked(loader: Loader) -> anyhow::Result<Loaded<Settings>> {
         ("services.embedding", &s.services.embedding),
         ("services.inference", &s.services.inference),
     ] {
-        let known = |place: &str| place.trim().starts_with("http://") || place.trim().starts_with("https://");
+        let scheme = if s.tls.is_set() { "https" } else { "http" };
+        let known = |place: &str| place.trim().strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://"));
         if !uri.is_empty() && !uri.split(',').all(known) {
-            return Err(loaded.invalid(key, &format!("is `{uri}`, which is not a URI such as http://planner:50051")).into());
+            let said = if s.tls.is_set() { "with [tls]" } else { "without [tls]" };
+            let text = format!("is `{uri}`, which is not a URI such as {scheme}://planner:50051, as it must be {said}");
+            return Err(loaded.invalid(key, &text).into());
         }
     }
     Ok(loaded)
@@ -213,6 +218,8 @@ mod tests {
             ("SLIPWAY_STORE__DURABILITY", "none", "store.durability"),
             ("SLIPWAY_STORE__CONNECTIONS", "1", "store.connections"),
             ("SLIPWAY_SERVICES__PLANNER", "planner:50051", "services.planner"),
+            ("SLIPWAY_SERVICES__PLANNER", "https://planner:50051", "services.planner"),
+            ("SLIPWAY_TLS__CERT", "/x", "tls.key"),
             ("SLIPWAY_DATA_DIR", " ", "data_dir"),
             ("SLIPWAY_INFERENCE__DEFAULT_MODEL", "nothing", "inference.default_model"),
             ("SLIPWAY_TELEMETRY__SAMPLE_RATIO", "7", "telemetry.sample_ratio"),

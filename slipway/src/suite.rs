@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use slipway_bus::Bus;
-use slipway_rpc::{Channel, IdentityKey, Server};
+use slipway_rpc::{Channel, IdentityKey, Server, Tls};
 use slipway_storage::{Opened, StoreSettings};
 use slipway_telemetry::Metrics;
 
@@ -25,6 +25,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) data: &'a DataDir,
     pub(crate) key: &'a IdentityKey,
+    /// How services speak with each other, where they speak TLS.
+    pub(crate) tls: Option<Tls>,
     pub(crate) bus: Bus,
     stores: Opened,
 }
@@ -33,7 +35,8 @@ impl<'a> Parts<'a> {
     /// Connects the bus that the settings name.
     pub(crate) async fn new(settings: &'a Settings, data: &'a DataDir, key: &'a IdentityKey) -> anyhow::Result<Self> {
         let bus = Bus::connect(&settings.bus).await?;
-        Ok(Self { settings, data, key, bus, stores: Opened::default() })
+        let tls = settings.tls.is_set().then(|| Tls::mutual(&settings.tls)).transpose()?;
+        Ok(Self { settings, data, key, tls, bus, stores: Opened::default() })
     }
 
     /// Opens one service's store and registers it with the server; `neighbour` leads to the others.
@@ -99,11 +102,18 @@ impl<'a> Parts<'a> {
         });
     }
 
+    /// Has new certificates noticed while the server runs.
+    pub(crate) fn add_certificates(&self, server: &mut Server) {
+        if let Some(tls) = self.tls.clone() {
+            server.add_task("certificates", tls.follow(server.shutdown()));
+        }
+    }
+
     /// A channel to a service at its address in the settings.
     pub(crate) fn remote(&self, service: Service) -> anyhow::Result<Channel> {
         let key = service.name().replace('-', "_");
         let missing = || Failure::usage(format!("services.{key} is not set: where does the {} service listen?", service.name()));
-        Ok(Channel::remote(self.settings.services.of(service).ok_or_else(missing)?, self.key)?)
+        Ok(Channel::remote(self.settings.services.of(service).ok_or_else(missing)?, self.key, self.tls.as_ref())?)
     }
 }
 

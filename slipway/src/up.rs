@@ -46,13 +46,13 @@ pub(crate) async fn up(settings: &Settings, out: &Out) -> anyhow::Result<()> {
 }
 
 fn welcome(settings: &Settings, data: &DataDir, gateway: &Gateway, out: &Out) -> anyhow::Result<()> {
-    let address = gateway.local_addr();
+    let (address, url) = (gateway.local_addr(), gateway.url());
     if out.is_json() {
-        let line = serde_json::json!({ "url": format!("http://{address}"), "local": gateway.is_local(), "dataDir": data.path() });
+        let line = serde_json::json!({ "url": url, "local": gateway.is_local(), "dataDir": data.path() });
         return out.line(line.to_string());
     }
     let paint = out.paint;
-    out.line(format!("{} {}", paint.bold("Slipway serves on"), paint.cyan(format!("http://{address}"))))?;
+    out.line(format!("{} {}", paint.bold("Slipway serves on"), paint.cyan(&url)))?;
     out.line(match gateway.is_local() {
         true => "  sign-in  none: local mode. This machine only, one local user, one default project".to_owned(),
         false => format!("  sign-in  by token: {} configured", settings.gateway.tokens.len()),
@@ -62,7 +62,7 @@ fn welcome(settings: &Settings, data: &DataDir, gateway: &Gateway, out: &Out) ->
     out.line(format!("  search   {}", search(settings)))?;
     out.line("")?;
     out.line(paint.bold("Try it"))?;
-    let flags = client_flags(settings, address);
+    let flags = client_flags(settings, address, &url);
     for line in [
         format!("slipway{flags} workspace import infra/helm/slipway"),
         format!("slipway{flags} chat --workspace slipway \"How many gateway replicas run?\""),
@@ -79,8 +79,9 @@ fn welcome(settings: &Settings, data: &DataDir, gateway: &Gateway, out: &Out) ->
     out.line(paint.dim("Ctrl-C stops it; nothing that was acknowledged is lost."))
 }
 
-fn client_flags(settings: &Settings, address: SocketAddr) -> String {
-    let server = if address.port() == 50051 { String::new() } else { format!(" --server http://{address}") };
+fn client_flags(settings: &Settings, address: SocketAddr, url: &str) -> String {
+    let usual = address.port() == 50051 && url.starts_with("http://");
+    let server = if usual { String::new() } else { format!(" --server {url}") };
     let token = if settings.gateway.is_local() { "" } else { " --token \"$SLIPWAY_TOKEN\"" };
     format!("{server}{token}")
 }

@@ -20,3 +20,4 @@ mod rooms;
 mod search;
 mod story;
 mod telemetry;
+mod tls;

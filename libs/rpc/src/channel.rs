@@ -11,7 +11,7 @@ use tower::Service;
 
 use crate::layer::Door;
 use crate::pool::{Names, Pool, Unreachable};
-use crate::{BoxError, BuildError, Ctx, Fault, IdentityKey, Reason, identity, trace};
+use crate::{BoxError, BuildError, Ctx, Fault, IdentityKey, Reason, Tls, identity, trace};
 
 /// A cheap, cloneable client transport: `FileStoreServiceClient::new(channel)`. Requests made by [`Ctx::request`] carry
 /// the caller's signed identity, the request id, the trace and what remains of the deadline.
@@ -31,8 +31,9 @@ enum Transport {
 impl Channel {
     /// A channel to another process, for example `http://file-store:50051`, or to its replicas: every address that the name
     /// resolves to, or several places separated by commas. Connects at the first call and again whenever a connection is lost.
-    pub fn remote(uri: &str, key: &IdentityKey) -> Result<Self, BuildError> {
-        Ok(Self { transport: Transport::Remote(Pool::new(uri, Arc::new(Names))?), key: key.clone() })
+    /// An `https://` place wants `tls`.
+    pub fn remote(uri: &str, key: &IdentityKey, tls: Option<&Tls>) -> Result<Self, BuildError> {
+        Ok(Self { transport: Transport::Remote(Pool::new(uri, Arc::new(Names), tls.cloned())?), key: key.clone() })
     }
 
     pub(crate) fn local(door: Arc<OnceLock<Door>>, key: IdentityKey) -> Self {

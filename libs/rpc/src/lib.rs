@@ -14,6 +14,7 @@ mod identity;
 mod layer;
 mod pool;
 mod server;
+mod tls;
 mod trace;
 
 pub use channel::Channel;
@@ -25,6 +26,7 @@ pub use identity::IdentityKey;
 pub use layer::timeout as parse_timeout;
 pub use server::{BuildError, Running, Server};
 pub use slipway_proto::api::ErrorReason as Reason;
+pub use tls::{FrontTlsSettings, Tls, TlsSettings};
 pub use trace::set_parent as join_trace;
 
 /// An error of any type, boxed.

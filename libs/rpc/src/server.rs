@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,10 +19,12 @@ use tonic_health::server::HealthReporter;
 use tower::Service;
 
 use crate::layer::Door;
-use crate::{BoxError, Channel, IdentityKey};
+use crate::{BoxError, Channel, IdentityKey, Tls};
 
 /// How long streams may take to say that they end.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How many connections may be in their handshake.
+const HANDSHAKES: usize = 256;
 
 /// The services and background tasks of one process.
 pub struct Server {
@@ -135,7 +137,7 @@ impl Running {
     /// Serves over TCP until the shutdown token is cancelled. Then health turns NOT_SERVING, connections are told to go
     /// elsewhere, and calls that are under way may finish: streams that follow what another replica goes on with, too. What
     /// takes longer than `drain` ends with UNAVAILABLE.
-    pub async fn serve(&self, listener: TcpListener, drain: Duration) -> Result<(), BuildError> {
+    pub async fn serve(&self, listener: TcpListener, tls: Option<Tls>, drain: Duration) -> Result<(), BuildError> {
         let health = self.health.clone();
         let (names, shutdown) = (self.names.clone(), self.shutdown.clone());
         let leaving = async move {
@@ -146,10 +148,12 @@ impl Running {
         };
         // The builder's own `tcp_nodelay` says nothing to sockets that come from outside.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let serving = tonic::transport::Server::builder()
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(8 << 20)
-            .serve_with_incoming_shutdown(self.door.clone(), incoming, leaving);
+        let server =
+            tonic::transport::Server::builder().initial_stream_window_size(1 << 20).initial_connection_window_size(8 << 20);
+        let serving = match tls {
+            None => server.serve_with_incoming_shutdown(self.door.clone(), incoming, leaving).left_future(),
+            Some(tls) => server.serve_with_incoming_shutdown(self.door.clone(), encrypted(incoming, tls), leaving).right_future(),
+        };
         let too_long = async {
             self.shutdown.cancelled().await;
             tokio::time::sleep(drain).await;
@@ -174,6 +178,22 @@ impl Running {
         self.tasks.wait().await;
         self.hang_up.cancel();
     }
+}
+
+/// The connections whose handshake succeeded; those who dawdle keep nobody waiting.
+fn encrypted(
+    incoming: TcpIncoming,
+    tls: Tls,
+) -> impl Stream<Item = std::io::Result<tokio_rustls::server::TlsStream<tokio::net::TcpStream>>> {
+    let handshakes = incoming.filter_map(|accepted| std::future::ready(accepted.ok())).map(move |stream| {
+        let tls = tls.clone();
+        async move {
+            tls.accept(stream).await.map_err(|error| {
+                tracing::warn!(error = &*error as &dyn std::error::Error, "a connection is refused: no handshake");
+            })
+        }
+    });
+    handshakes.buffer_unordered(HANDSHAKES).filter_map(|done| std::future::ready(done.ok().map(Ok)))
 }
 
 /// Why a process cannot start: one sentence, with its cause.

@@ -237,14 +237,20 @@ impl Exporter {
         self.listener.local_addr()
     }
 
-    /// Serves until `shutdown` is cancelled.
+    /// Serves `/metrics`, and `/healthz` and `/readyz` for probes that cannot speak gRPC, until `shutdown` is cancelled.
     pub async fn run(self, shutdown: CancellationToken) {
-        let app = Router::new().route("/metrics", get(page)).with_state(self.metrics);
+        // A process that serves this page is alive and has started; when it is asked to stop, the page is the first to go.
+        let probes = Router::new().route("/healthz", get(alive)).route("/readyz", get(alive));
+        let app = probes.route("/metrics", get(page)).with_state(self.metrics);
         let served = axum::serve(self.listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await;
         if let Err(error) = served {
             tracing::error!(%error, "the metrics page is no longer served");
         }
     }
+}
+
+async fn alive() -> &'static str {
+    "ok\n"
 }
 
 async fn page(State(metrics): State<Metrics>) -> impl IntoResponse {

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 
-use crate::{BoxError, BuildError};
+use crate::{BoxError, BuildError, Tls};
 use peer::{Peer, Sender};
 use resolve::{Target, targets};
 
@@ -46,6 +46,7 @@ pub(crate) struct Pool(Arc<Inner>);
 struct Inner {
     targets: Vec<Target>,
     resolver: Arc<dyn Resolve>,
+    tls: Option<Tls>,
     peers: Mutex<HashMap<SocketAddr, Peer>>,
     /// Counts whatever has happened to the peers; those who wait look again.
     changed: watch::Sender<u64>,
@@ -66,10 +67,15 @@ pub(crate) struct Unreachable(String, String);
 
 impl Pool {
     /// A pool of `uri`, or of several, separated by commas. Nothing is looked up before the first call.
-    pub(crate) fn new(uri: &str, resolver: Arc<dyn Resolve>) -> Result<Self, BuildError> {
+    pub(crate) fn new(uri: &str, resolver: Arc<dyn Resolve>, tls: Option<Tls>) -> Result<Self, BuildError> {
+        let targets = targets(uri)?;
+        if tls.is_none() && targets.iter().any(|target| target.scheme == Scheme::HTTPS) {
+            return Err(BuildError::new(format!("the service address \"{uri}\" wants TLS, and [tls] is not set")));
+        }
         Ok(Self(Arc::new(Inner {
-            targets: targets(uri)?,
+            targets,
             resolver,
+            tls,
             peers: Mutex::default(),
             changed: watch::channel(0).0,
             hurry: Arc::default(),
@@ -169,7 +175,7 @@ impl Inner {
         for (address, target) in found {
             peers.entry(address).or_insert_with(|| {
                 let gone = CancellationToken::new();
-                self.tasks.spawn(peer::keep(Arc::downgrade(self), address, target, gone.clone()));
+                self.tasks.spawn(peer::keep(Arc::downgrade(self), address, target, self.tls.clone(), gone.clone()));
                 Peer::new(gone)
             });
         }

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rand::Rng as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
@@ -24,7 +25,7 @@ use tonic::body::Body;
 use super::replay::{Replay, is_untouched};
 use super::resolve::Target;
 use super::{CONNECT_TIMEOUT, Inner};
-use crate::BoxError;
+use crate::{BoxError, Tls};
 
 /// A peer that is silent for this long is asked whether it is there, calls or not.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -153,11 +154,11 @@ impl HttpBody for Counted {
 }
 
 /// Keeps one address connected until the pool or the address is gone. A connection lives on while calls are under way.
-pub(super) async fn keep(pool: Weak<Inner>, address: SocketAddr, target: Target, gone: CancellationToken) {
+pub(super) async fn keep(pool: Weak<Inner>, address: SocketAddr, target: Target, tls: Option<Tls>, gone: CancellationToken) {
     let mut failures = 0;
     loop {
         let tried = Instant::now();
-        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(address));
+        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(address, &target, tls.as_ref()));
         let connected = tokio::select! {
             connected = attempt => connected,
             () = gone.cancelled() => return,
@@ -228,11 +229,20 @@ async fn pause(hurried: OwnedNotified, gone: &CancellationToken, tried: Instant,
     }
 }
 
-type Connection = http2::Connection<TokioIo<TcpStream>, Body, TokioExecutor>;
+/// A connection, encrypted or not.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
-async fn connect(address: SocketAddr) -> Result<(SendRequest<Body>, Connection), BoxError> {
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+type Connection = http2::Connection<TokioIo<Box<dyn Io>>, Body, TokioExecutor>;
+
+async fn connect(address: SocketAddr, target: &Target, tls: Option<&Tls>) -> Result<(SendRequest<Body>, Connection), BoxError> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
+    let stream: Box<dyn Io> = match tls.filter(|_| target.scheme == Scheme::HTTPS) {
+        Some(tls) => Box::new(tls.connect(target.host(), stream).await?),
+        None => Box::new(stream),
+    };
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())

@@ -101,7 +101,7 @@ impl<S: futures::Stream<Item = Result<&'static str, Infallible>> + Send> Pieces 
 
 fn pool(addresses: &[SocketAddr]) -> (Pool, Arc<Book>) {
     let book = Arc::new(Book(Mutex::new(addresses.to_vec())));
-    (Pool::new("http://service:50051", book.clone()).unwrap(), book)
+    (Pool::new("http://service:50051", book.clone(), None).unwrap(), book)
 }
 
 async fn call(pool: &Pool) -> Result<Bytes, BoxError> {
@@ -202,7 +202,7 @@ async fn nobody_there_is_said_at_once_and_forgotten_when_somebody_is() {
     calls(&pool, 1).await;
 
     book.0.lock().unwrap().clear();
-    let nameless = Pool::new("http://service:50051", book).unwrap();
+    let nameless = Pool::new("http://service:50051", book, None).unwrap();
     let error = call(&nameless).await.unwrap_err();
     assert!(error.to_string().contains("no such name"), "{error}");
 }

@@ -81,9 +81,8 @@ async fn a_plan_in_the_making_survives_the_process() {
     drop(stream);
     let suite = suite.killed_and_restarted().await;
     let mut watch = suite.watch(&run_id, seen.len() as u64).await.unwrap();
-    watch.message().await.unwrap();
     // Where other processes may live, the lease has to run out first.
-    until(&mut watch, |e| matches!(e, Event::Restarted(_))).await;
+    while !matches!(watch.message().await.unwrap().unwrap().event.unwrap().event, Some(Event::Restarted(_))) {}
     suite.world.only_plan().published.send_replace(DRAFT_EVENTS);
     let events = suite.watch_to_end(&run_id, 0).await;
     assert_whole(&events, 1);
