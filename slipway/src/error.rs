@@ -70,7 +70,7 @@ pub(crate) fn explain(error: &anyhow::Error, server: &str) -> (Exit, String) {
 
 /// True when whoever read our output has gone away; that is no failure. A server that hangs up on us is one.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let of_a_call = error.chain().any(|e| e.is::<tonic::Status>() || e.is::<tonic::transport::Error>());
+    let of_a_call = error.chain().any(|e| e.is::<Status>() || e.is::<tonic::transport::Error>());
     !of_a_call
         && error.chain().filter_map(|e| e.downcast_ref::<std::io::Error>()).any(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }
