@@ -43,6 +43,17 @@ impl NatsServer {
         }
     }
 
+    /// Starts a server with a configuration file besides, or says loudly why there is none.
+    pub async fn configured(file: &Path) -> Option<NatsServer> {
+        match NatsServer::current(vec!["--config".to_owned(), file.display().to_string()]).await {
+            Ok(server) => Some(server),
+            Err(error) => {
+                skipped("nats", &format!("no NATS server can be had: {error:#}"));
+                None
+            }
+        }
+    }
+
     /// Starts one of each version that must work: the current one and that of Debian; those that can be had.
     pub async fn every() -> Vec<NatsServer> {
         let mut servers: Vec<NatsServer> = NatsServer::start().await.into_iter().collect();

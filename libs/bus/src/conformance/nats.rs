@@ -20,7 +20,7 @@ const ACK_WAIT: Duration = Duration::from_millis(1000);
 const REDELIVER: Duration = Duration::from_millis(100);
 
 /// As in life, but in less time.
-fn patience() -> Patience {
+pub(super) fn patience() -> Patience {
     Patience {
         connection: Duration::from_millis(500),
         ack_wait: ACK_WAIT,
@@ -326,17 +326,4 @@ async fn a_cluster_loses_a_server_and_no_event() {
     }
     assert_eq!(once, sent, "in order");
     running.stop().await;
-}
-
-#[tokio::test]
-async fn credentials_that_cannot_be_read_are_named() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let (missing, broken) = (dir.path().join("missing.creds"), dir.path().join("broken.creds"));
-    std::fs::write(&broken, "not credentials").expect("written");
-    for file in [missing, broken] {
-        let credentials = file.display().to_string();
-        let settings = Settings { url: "nats://127.0.0.1:1".into(), credentials: credentials.clone(), replicas: 1 };
-        let error = Bus::connect(&settings).await.expect_err("it is refused").to_string();
-        assert!(error.contains("bus.credentials") && error.contains(&credentials), "{error}");
-    }
 }
