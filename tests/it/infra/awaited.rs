@@ -1,7 +1,7 @@
 //! Settings that the chart and the compose file write and that no release reads yet: left out where settings are loaded.
 
 /// Their paths. When a setting is there its line goes, and with the last one this file.
-const AWAITED: [&str; 3] = ["tls", "gateway.tls", "file_store.cache"];
+const AWAITED: [&str; 2] = ["tls", "gateway.tls"];
 
 /// A settings file without them.
 pub(super) fn without(text: &str) -> String {
