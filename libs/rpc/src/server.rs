@@ -142,7 +142,8 @@ impl Running {
         let (names, shutdown) = (self.names.clone(), self.shutdown.clone());
         let leaving = async move {
             shutdown.cancelled().await;
-            for name in names {
+            // The empty name is the process itself: what probes ask for.
+            for name in names.into_iter().chain([""]) {
                 health.set_service_status(name, ServingStatus::NotServing).await;
             }
         };

@@ -36,6 +36,8 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 /// The pause after a failed attempt: it doubles from the first to the last.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// A connection that breaks sooner was never one.
+const STABLE: Duration = Duration::from_millis(500);
 /// However many calls wait, attempts are so far apart.
 const HURRIED: Duration = Duration::from_millis(20);
 
@@ -165,16 +167,21 @@ pub(super) async fn keep(pool: Weak<Inner>, address: SocketAddr, target: Target,
         };
         let state = match connected {
             Ok(Ok((sender, connection))) => {
-                failures = 0;
                 let sender =
                     Sender { scheme: target.scheme.clone(), authority: target.authority.clone(), sender, calls: Arc::default() };
                 if !set(&pool, address, State::Up(sender)) {
                     return;
                 }
-                if let Err(error) = connection.await {
-                    tracing::debug!(%address, error = &error as &dyn std::error::Error, "a connection broke");
+                let up = Instant::now();
+                let ended = connection.await;
+                if let Err(error) = &ended {
+                    tracing::debug!(%address, error = error as &dyn std::error::Error, "a connection broke");
                 }
-                State::Connecting
+                match ended {
+                    // A server that refuses our certificate says so only after our side of the handshake.
+                    Err(error) if up.elapsed() < STABLE => State::Down { tried, why: error.to_string() },
+                    _ => State::Connecting,
+                }
             }
             Ok(Err(error)) => State::Down { tried, why: error.to_string() },
             Err(_) => State::Down { tried, why: format!("no answer from {address} in {CONNECT_TIMEOUT:?}") },
@@ -186,6 +193,7 @@ pub(super) async fn keep(pool: Weak<Inner>, address: SocketAddr, target: Target,
             return;
         }
         if lost {
+            failures = 0;
             // Perhaps the address has changed hands.
             ask_for_names(&pool);
             continue;
