@@ -6,7 +6,6 @@ use std::process::Command;
 use serde_json::Value;
 use slipway_testkit::tools::{find, skipped};
 
-use super::awaited;
 use super::helm::{Helm, Objects, SHAPES, Shape, name, pod};
 use super::yaml;
 use crate::story::{binary, repository};
@@ -94,7 +93,7 @@ fn every_component_is_probed_where_the_kubelet_can() {
 fn settings_of(objects: &Objects, container: &Value) -> std::process::Output {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("slipway.toml");
-    std::fs::write(&file, awaited::without(objects.settings())).unwrap();
+    std::fs::write(&file, objects.settings()).unwrap();
     let mut command = Command::new(binary());
     command.args(["config", "--config"]).arg(&file).current_dir(directory.path()).env_clear().env("HOME", directory.path());
     for variable in container["env"].as_array().unwrap() {
@@ -109,9 +108,6 @@ fn settings_of(objects: &Objects, container: &Value) -> std::process::Output {
             "SLIPWAY_FILE_STORE__S3__ACCESS_KEY_ID" => "AKIAEXAMPLE",
             _ => "0123456789abcdef0123456789abcdef",
         };
-        if awaited::is_awaited(name) {
-            continue;
-        }
         command.env(name, variable["value"].as_str().unwrap_or(secret));
     }
     command.output().unwrap()

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 use slipway_testkit::tools::skipped;
 
-use super::{awaited, yaml};
+use super::yaml;
 use crate::story::{binary, repository};
 
 const OURS: [&str; 6] = ["gateway", "conversation", "planner", "file-store", "embedding", "inference"];
@@ -53,7 +53,7 @@ fn every_service_gets_settings_that_load() {
         assert_eq!(service["environment"]["SLIPWAY_CONFIG"], "/etc/slipway/slipway.toml");
         assert!(service["volumes"].to_string().contains("./slipway.toml:/etc/slipway/slipway.toml:ro"), "{name}");
         let file = directory.path().join("slipway.toml");
-        std::fs::write(&file, awaited::without(&settings().to_string())).unwrap();
+        std::fs::write(&file, settings().to_string()).unwrap();
         config.env("SLIPWAY_CONFIG", file);
         let output = config.output().unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));

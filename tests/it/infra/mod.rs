@@ -2,7 +2,6 @@
 //!
 //! A test whose tool cannot be had says SKIPPED and why.
 
-mod awaited;
 mod chart;
 mod compose;
 mod dashboards;
