@@ -11,6 +11,7 @@ pub use slipway::embedding::v1 as embedding;
 pub use slipway::events::v1 as events;
 pub use slipway::filestore::v1 as filestore;
 pub use slipway::inference::v1 as inference;
+pub use slipway::operations::v1 as operations;
 pub use slipway::planner::v1 as planner;
 
 /// The encoded `google.protobuf.FileDescriptorSet` of everything under `proto/`, with the policy options and comments.

@@ -197,7 +197,7 @@ fn code_of(reason: Reason) -> Code {
         R::EtagMismatch | R::BaseRevisionStale => Code::Aborted,
         R::CallCancelled => Code::Cancelled,
         R::WorkspaceNotFound | R::RevisionNotFound | R::FileNotFound | R::IndexNotFound => Code::NotFound,
-        R::ModelNotFound | R::PlanNotFound | R::ConversationNotFound | R::RunNotFound => Code::NotFound,
+        R::ModelNotFound | R::PlanNotFound | R::ConversationNotFound | R::RunNotFound | R::DeadLetterNotFound => Code::NotFound,
         R::ChangeConflict | R::EmbedderUnavailable | R::ProviderAuthFailed | R::ProviderCreditExhausted => {
             Code::FailedPrecondition
         }
