@@ -24,8 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 struct Recorder {
     taken: Mutex<Vec<Event>>,
-    /// When each delivery came.
+    /// When each delivery came, and which of its event it was.
     came: Mutex<Vec<Instant>>,
+    deliveries: Mutex<Vec<u32>>,
     seen: AtomicU32,
     refuse: AtomicU32,
     changed: Notify,
@@ -33,9 +34,10 @@ struct Recorder {
 
 #[async_trait]
 impl Handler for Recorder {
-    async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
+    async fn handle(&self, event: &Event, delivery: u32) -> Result<(), HandlerError> {
         self.seen.fetch_add(1, Ordering::SeqCst);
         self.came.lock().expect("not poisoned").push(Instant::now());
+        self.deliveries.lock().expect("not poisoned").push(delivery);
         let refuse = self.refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         if refuse {
             return Err(HandlerError::new("not now"));
@@ -148,7 +150,7 @@ async fn comes_again_until_taken(running: &Running, stubborn: &Recorder) {
         running.publish(event).await;
     }
     assert_eq!(stubborn.wait_for(3).await, sent, "what follows a refused event waits for it");
-    assert_eq!(stubborn.seen.load(Ordering::SeqCst), 5);
+    assert_eq!(*stubborn.deliveries.lock().expect("not poisoned"), [1, 2, 3, 1, 1], "each event's deliveries are counted");
 }
 
 fn distinct(events: &[Event]) -> usize {

@@ -1,17 +1,21 @@
 //! The bus within one process: publishing is calling the handlers. Nothing is stored here; the outbox is the memory.
 
-use std::sync::{Arc, RwLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+use uuid::Uuid;
 
 use crate::event::{check_consumer, check_subject};
-use crate::{BusError, Event, Handler, Transport, subject_matches, trace};
+use crate::{BusError, Event, Handler, HandlerError, Transport, subject_matches, trace};
 
 #[derive(Default)]
 pub(crate) struct InProcess {
     subscriptions: RwLock<Vec<Subscription>>,
+    /// How often each consumer has refused an event that it has not taken yet.
+    refusals: Mutex<HashMap<(String, Uuid), u32>>,
 }
 
 #[derive(Clone)]
@@ -27,6 +31,22 @@ impl InProcess {
         let all = self.subscriptions.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         all.iter().filter(|s| subject_matches(&s.subject, subject)).cloned().collect()
     }
+
+    fn refusals(&self) -> MutexGuard<'_, HashMap<(String, Uuid), u32>> {
+        self.refusals.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Hands the event to one consumer, and keeps count.
+    async fn deliver(&self, to: &Subscription, event: &Event) -> Result<(), HandlerError> {
+        let of = (to.consumer.clone(), event.id);
+        let refused = self.refusals().get(&of).copied().unwrap_or_default();
+        let taken = to.handler.handle(event, refused + 1).instrument(consumer_span(&to.consumer, event)).await;
+        match taken {
+            Ok(()) => drop(self.refusals().remove(&of)),
+            Err(_) => drop(self.refusals().insert(of, refused + 1)),
+        }
+        taken
+    }
 }
 
 #[async_trait]
@@ -36,8 +56,7 @@ impl Transport for InProcess {
         check_subject(&event.subject, false)?;
         let mut refused = None;
         for subscription in self.consumers_of(&event.subject) {
-            let span = consumer_span(&subscription.consumer, event);
-            if let Err(error) = subscription.handler.handle(event).instrument(span).await {
+            if let Err(error) = self.deliver(&subscription, event).await {
                 let source = error.into_source();
                 refused.get_or_insert(BusError::Refused { consumer: subscription.consumer, source });
             }

@@ -31,8 +31,9 @@ pub use settings::Settings;
 /// What a consumer does with one event.
 #[async_trait]
 pub trait Handler: Send + Sync {
-    /// Takes the event. `Ok` acknowledges it; `Err` has it delivered again, later.
-    async fn handle(&self, event: &Event) -> Result<(), HandlerError>;
+    /// Takes the event. `Ok` acknowledges it; `Err` has it delivered again, later. `delivery` counts from 1: those that were
+    /// refused, and on NATS also those that ended with their process.
+    async fn handle(&self, event: &Event, delivery: u32) -> Result<(), HandlerError>;
 }
 
 /// A way for events to travel. Two exist: in process and NATS JetStream; both pass one conformance suite.
@@ -64,12 +65,13 @@ pub trait Transport: Send + Sync {
 pub struct Bus {
     transport: Arc<dyn Transport>,
     live: Live,
+    max_deliveries: u32,
 }
 
 impl Bus {
     /// Wraps a transport of a process that is alone.
     pub fn new(transport: Arc<dyn Transport>) -> Bus {
-        Bus { transport, live: Live::alone() }
+        Bus { transport, live: Live::alone(), max_deliveries: Settings::default().max_deliveries }
     }
 
     /// A bus within this process: `publish` calls the handlers.
@@ -79,7 +81,10 @@ impl Bus {
 
     /// The bus that the settings name. NATS need not be up yet: until it is, `publish` fails and subscriptions wait.
     pub async fn connect(settings: &Settings) -> Result<Bus, BusError> {
-        if settings.servers().is_empty() { Ok(Bus::in_process()) } else { Bus::on(settings, Patience::default()).await }
+        if settings.servers().is_empty() {
+            return Ok(Bus { max_deliveries: settings.max_deliveries, ..Bus::in_process() });
+        }
+        Bus::on(settings, Patience::default()).await
     }
 
     /// A bus on one NATS server with JetStream, at `nats://host:port`.
@@ -89,12 +94,17 @@ impl Bus {
 
     async fn on(settings: &Settings, patience: Patience) -> Result<Bus, BusError> {
         let (nats, lane) = nats::connect(settings, patience).await?;
-        Ok(Bus { transport: Arc::new(nats), live: Live::on(lane) })
+        Ok(Bus { transport: Arc::new(nats), live: Live::on(lane), max_deliveries: settings.max_deliveries })
     }
 
     /// The volatile lane to the replicas of this process.
     pub fn live(&self) -> &Live {
         &self.live
+    }
+
+    /// After how many deliveries a consumer is to put aside an event that it cannot take.
+    pub fn max_deliveries(&self) -> u32 {
+        self.max_deliveries
     }
 
     /// See [`Transport::publish`].

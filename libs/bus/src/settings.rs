@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// With the pauses between them they last about two minutes.
+const MAX_DELIVERIES: u32 = 10;
+
 /// `[bus]` in `slipway.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -13,11 +16,14 @@ pub struct Settings {
     pub credentials: String,
     /// On how many servers of the cluster NATS keeps each event: 1, 3 or 5.
     pub replicas: usize,
+    /// After so many deliveries of an event that a consumer does not take, the event is put aside as a dead letter and those
+    /// that follow it get their turn.
+    pub max_deliveries: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { url: String::new(), credentials: String::new(), replicas: 1 }
+        Self { url: String::new(), credentials: String::new(), replicas: 1, max_deliveries: MAX_DELIVERIES }
     }
 }
 
@@ -40,6 +46,9 @@ impl Settings {
         }
         if ![1, 3, 5].contains(&self.replicas) {
             return Err("bus.replicas must be 1, 3 or 5".into());
+        }
+        if self.max_deliveries == 0 {
+            return Err("bus.max_deliveries must be at least 1".into());
         }
         Ok(())
     }
@@ -71,5 +80,7 @@ mod tests {
         assert!(lonely.check().unwrap_err().starts_with("bus.credentials "));
         let even = Settings { replicas: 2, ..Settings::default() };
         assert!(even.check().unwrap_err().starts_with("bus.replicas "));
+        let never = Settings { max_deliveries: 0, ..Settings::default() };
+        assert!(never.check().unwrap_err().starts_with("bus.max_deliveries "));
     }
 }

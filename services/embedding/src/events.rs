@@ -25,7 +25,7 @@ struct Consumer(Arc<Service>);
 
 #[async_trait]
 impl Handler for Consumer {
-    async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
+    async fn handle(&self, event: &Event, _: u32) -> Result<(), HandlerError> {
         let Some(fact) = read(event) else {
             // Delivered again it would be no better.
             tracing::error!(event_id = %event.id, subject = event.subject, "an event cannot be read and is passed over");

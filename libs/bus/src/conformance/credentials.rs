@@ -81,7 +81,7 @@ async fn credentials_that_cannot_be_read_are_named() {
     std::fs::write(&broken, "not credentials").expect("written");
     for file in [missing, broken] {
         let credentials = file.display().to_string();
-        let settings = Settings { url: "nats://127.0.0.1:1".into(), credentials: credentials.clone(), replicas: 1 };
+        let settings = Settings { url: "nats://127.0.0.1:1".into(), credentials: credentials.clone(), ..Settings::default() };
         let error = Bus::connect(&settings).await.expect_err("it is refused").to_string();
         assert!(error.contains("bus.credentials") && error.contains(&credentials), "{error}");
     }

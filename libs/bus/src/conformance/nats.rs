@@ -112,12 +112,12 @@ struct Slow(Arc<Recorder>);
 
 #[async_trait]
 impl Handler for Slow {
-    async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
+    async fn handle(&self, event: &Event, delivery: u32) -> Result<(), HandlerError> {
         let first = self.0.seen.fetch_add(1, Ordering::SeqCst) == 0;
         if first {
             tokio::time::sleep(ACK_WAIT * 5 / 2).await;
         }
-        self.0.handle(event).await
+        self.0.handle(event, delivery).await
     }
 }
 
@@ -142,7 +142,7 @@ struct Stuck(Notify);
 
 #[async_trait]
 impl Handler for Stuck {
-    async fn handle(&self, _: &Event) -> Result<(), HandlerError> {
+    async fn handle(&self, _: &Event, _: u32) -> Result<(), HandlerError> {
         self.0.notify_one();
         std::future::pending().await
     }
@@ -193,9 +193,9 @@ struct Replica {
 
 #[async_trait]
 impl Handler for Replica {
-    async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
+    async fn handle(&self, event: &Event, delivery: u32) -> Result<(), HandlerError> {
         self.own.fetch_add(1, Ordering::SeqCst);
-        self.all.handle(event).await
+        self.all.handle(event, delivery).await
     }
 }
 

@@ -149,7 +149,8 @@ async fn deliver_one(nats: &Nats, message: Message, to: &Subscription, mut link:
 /// Runs the handler, telling the server that we are at it, and says how to answer.
 async fn handle_alive(nats: &Nats, message: &Message, to: &Subscription, event: &Event) -> AckKind {
     let patience = &nats.patience;
-    let mut handled = to.handler.handle(event);
+    let delivered = message.info().map_or(1, |info| info.delivered.max(1));
+    let mut handled = to.handler.handle(event, u32::try_from(delivered).unwrap_or(u32::MAX));
     let result = loop {
         match tokio::time::timeout(patience.progress_every, &mut handled).await {
             Ok(result) => break result,
@@ -160,8 +161,7 @@ async fn handle_alive(nats: &Nats, message: &Message, to: &Subscription, event: 
     match result {
         Ok(()) => AckKind::Ack,
         Err(error) => {
-            let delivered = message.info().map_or(1, |info| info.delivered.max(1) as u64);
-            let pause = delay(patience.redeliver_first, patience.redeliver_last, delivered - 1);
+            let pause = delay(patience.redeliver_first, patience.redeliver_last, delivered.unsigned_abs() - 1);
             tracing::warn!(error = %error, delivered, pause_ms = pause.as_millis() as u64, "event not taken; again later");
             AckKind::Nak(Some(pause))
         }

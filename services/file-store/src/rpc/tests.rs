@@ -64,7 +64,7 @@ struct Told {
 
 #[async_trait]
 impl Handler for Told {
-    async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
+    async fn handle(&self, event: &Event, _: u32) -> Result<(), HandlerError> {
         self.events.lock().unwrap().push(event.clone());
         self.more.notify_waiters();
         Ok(())

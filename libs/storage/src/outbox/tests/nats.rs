@@ -22,7 +22,7 @@ struct Idempotent {
 
 #[async_trait]
 impl Handler for Idempotent {
-    async fn handle(&self, event: &Event) -> Result<(), HandlerError> {
+    async fn handle(&self, event: &Event, _: u32) -> Result<(), HandlerError> {
         if self.known.lock().expect("not poisoned").insert(event.id) {
             self.taken.lock().expect("not poisoned").push(event.clone());
         }
