@@ -8,6 +8,7 @@
 mod backlog;
 mod batch;
 pub mod crash;
+pub mod dead_letters;
 mod error;
 pub mod event_log;
 pub mod jobs;

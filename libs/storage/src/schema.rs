@@ -6,7 +6,7 @@ use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 /// What a service's migrator begins with: the tables of requests, outbox, jobs and event logs.
 pub fn shared_migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(SharedTables)]
+    vec![Box::new(SharedTables), Box::new(DeathTime)]
 }
 
 struct SharedTables;
@@ -31,6 +31,35 @@ impl MigrationTrait for SharedTables {
         manager.drop_table(Table::drop().table(Job::Table).to_owned()).await?;
         manager.drop_table(Table::drop().table(Outbox::Table).to_owned()).await?;
         manager.drop_table(Table::drop().table(Request::Table).to_owned()).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+/// Dead jobs as operators look for them: by project, with the time of their death.
+struct DeathTime;
+
+impl MigrationName for DeathTime {
+    fn name(&self) -> &str {
+        "m00000002_death_time"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for DeathTime {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let column = ColumnDef::new(Job::DeathTime).big_integer().null().to_owned();
+        manager.alter_table(Table::alter().table(Job::Table).add_column(column).to_owned()).await?;
+        // Partial: the dead are few, and those alive come and go.
+        let dead = "CREATE INDEX job_dead ON job (project_id, id) WHERE state = 2";
+        manager.get_connection().execute_unprepared(dead).await.map(drop)
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared("DROP INDEX job_dead").await?;
+        manager.alter_table(Table::alter().table(Job::Table).drop_column(Job::DeathTime).to_owned()).await
     }
 
     fn use_transaction(&self) -> Option<bool> {
@@ -159,6 +188,7 @@ enum Job {
     LeaseOwner,
     LastError,
     CreateTime,
+    DeathTime,
 }
 
 #[derive(DeriveIden)]

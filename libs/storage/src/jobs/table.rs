@@ -41,6 +41,7 @@ pub(super) async fn insert(tx: &Tx, job: &NewJob, lease: Option<Duration>) -> Re
                due_time = CASE WHEN job.state = 2 THEN excluded.due_time ELSE job.due_time END, \
                lease_owner = CASE WHEN job.state = 2 THEN excluded.lease_owner ELSE job.lease_owner END, \
                last_error = CASE WHEN job.state = 2 THEN NULL ELSE job.last_error END, \
+               death_time = CASE WHEN job.state = 2 THEN NULL ELSE job.death_time END, \
                create_time = CASE WHEN job.state = 2 THEN excluded.create_time ELSE job.create_time END, \
                state = CASE WHEN job.state = 2 THEN excluded.state ELSE job.state END \
                RETURNING id";
@@ -176,10 +177,11 @@ pub(super) async fn retry(store: &Store, id: Uuid, token: i64, pause: Duration, 
 /// Puts the job aside: no worker takes it any more. The row stays for whoever wants to know why.
 pub(super) async fn bury(store: &Store, id: Uuid, token: i64, error: &str) -> Result<(), StorageError> {
     let sql = format!(
-        "UPDATE job SET state = {DEAD}, lease_owner = NULL, due_time = NULL, last_error = $3 \
+        "UPDATE job SET state = {DEAD}, lease_owner = NULL, due_time = NULL, death_time = $3, last_error = $4 \
          WHERE id = $1 AND token = $2 AND state = {LEASED}"
     );
-    store.write().execute_raw(store.statement(sql, [id.into(), token.into(), error.into()])).await?;
+    let values = [id.into(), token.into(), now_micros().into(), error.into()];
+    store.write().execute_raw(store.statement(sql, values)).await?;
     Ok(())
 }
 
