@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response};
-use slipway_rpc::{Channel, Ctx, Fault, Reason};
+use slipway_rpc::{Channel, Ctx, Fault, Reason, Violation};
 use slipway_telemetry::{Metrics, metrics};
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -25,6 +26,8 @@ use crate::settings::Settings;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// Names the service that a call of an addressed method is about; the service reads it, too.
+const SERVICE: HeaderName = HeaderName::from_static("slipway-service");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Headers that only Slipway itself may set.
 const OURS: &str = "x-slipway-";
@@ -47,8 +50,31 @@ pub(crate) struct Front {
 /// One public method.
 struct Route {
     policy: Policy,
-    channel: Channel,
+    way: Way,
     calls: metrics::Rpc,
+}
+
+/// Where a method's calls go.
+enum Way {
+    /// To the one service that has it.
+    One(Channel),
+    /// To the one that the call names.
+    Named(Arc<BTreeMap<String, Channel>>),
+}
+
+impl Way {
+    fn channel(&self, headers: &HeaderMap) -> Result<Channel, Fault> {
+        let named = match self {
+            Way::One(channel) => return Ok(channel.clone()),
+            Way::Named(named) => named,
+        };
+        let found = text(headers, &SERVICE).and_then(|name| named.get(name)).cloned();
+        found.ok_or_else(|| {
+            let names: Vec<_> = named.keys().map(String::as_str).collect();
+            let description = format!("must be a header that names one of {}", names.join(", "));
+            Fault::invalid(vec![Violation { field: SERVICE.to_string(), description }])
+        })
+    }
 }
 
 impl Front {
@@ -56,13 +82,18 @@ impl Front {
         settings: &Settings,
         policies: &Policies,
         upstreams: &BTreeMap<String, Channel>,
+        addressed: BTreeMap<String, Channel>,
         metrics: Metrics,
         open: Routes,
     ) -> Front {
+        let addressed = Arc::new(addressed);
         let routes = policies.iter().filter(|(_, policy)| policy.public).filter_map(|(path, policy)| {
             let (service, method) = split(path);
-            let channel = upstreams.get(upstream(service))?.clone();
-            Some((path.to_owned(), Route { policy: *policy, channel, calls: metrics.rpc(service, method) }))
+            let way = match policy.addressed {
+                true => Way::Named(Some(addressed.clone()).filter(|addressed| !addressed.is_empty())?),
+                false => Way::One(upstreams.get(upstream(service))?.clone()),
+            };
+            Some((path.to_owned(), Route { policy: *policy, way, calls: metrics.rpc(service, method) }))
         });
         Front {
             routes: routes.collect(),
@@ -85,8 +116,9 @@ impl Front {
         let Some(route) = self.routes.get(request.uri().path()) else { return self.elsewhere(request).await };
         let (id, span) = begin(&request);
         let call = InFlight { call: route.calls.start(), span: span.clone(), _token: self.in_flight.token() };
-        let mut response = match self.admit(route, &id, request.headers()) {
-            Ok(ctx) => forward(route, ctx, request, &span).await,
+        let admitted = self.admit(route, &id, request.headers());
+        let mut response = match admitted.and_then(|ctx| Ok((ctx, route.way.channel(request.headers())?))) {
+            Ok((ctx, channel)) => forward(channel, ctx, request, &span).await,
             Err(fault) => Err(fault),
         }
         .unwrap_or_else(|fault| span.in_scope(|| Status::from(fault).into_http()));
@@ -141,10 +173,9 @@ fn begin(request: &Request<Body>) -> (HeaderValue, Span) {
 }
 
 /// Hands the call on. Dropping the future, or the body that it gives, cancels the call upstream.
-async fn forward(route: &Route, ctx: Ctx, mut request: Request<Body>, span: &Span) -> Result<Response<Body>, Fault> {
+async fn forward(mut channel: Channel, ctx: Ctx, mut request: Request<Body>, span: &Span) -> Result<Response<Body>, Fault> {
     strip(request.headers_mut());
     request.extensions_mut().insert(ctx);
-    let mut channel = route.channel.clone();
     poll_fn(|cx| channel.poll_ready(cx)).await.map_err(unreachable)?;
     let answer = span.in_scope(|| channel.call(request));
     answer.await.map_err(unreachable)

@@ -46,6 +46,8 @@ pub struct Deps {
     pub listen: String,
     /// The services, by their package: `filestore` for `slipway.filestore.v1`. A service that is not there is not public.
     pub upstreams: BTreeMap<String, Channel>,
+    /// Those that calls of addressed methods may name, by the names that they use: `file-store`.
+    pub addressed: BTreeMap<String, Channel>,
     /// Where calls are counted.
     pub metrics: Metrics,
 }
@@ -68,8 +70,8 @@ impl Gateway {
         settings.check().map_err(BuildError::new)?;
         let policies = Policies::read(slipway_proto::DESCRIPTORS)?;
         warn_of_missing(&policies, &deps.upstreams);
-        let (open, health) = open::routes(&policies, slipway_proto::DESCRIPTORS, &deps.upstreams).await?;
-        let front = Front::new(settings, &policies, &deps.upstreams, deps.metrics, open);
+        let (open, health) = open::routes(&policies, slipway_proto::DESCRIPTORS, &deps).await?;
+        let front = Front::new(settings, &policies, &deps.upstreams, deps.addressed, deps.metrics, open);
         let tls = settings.tls.is_set().then(|| Tls::front(&settings.tls)).transpose()?;
         let listener = bind(&deps.listen, settings.is_local()).await?;
         let address = listener.local_addr().map_err(|e| BuildError::of("the listen address cannot be read back", e))?;
@@ -142,7 +144,8 @@ async fn bind(listen: &str, local: bool) -> Result<TcpListener, BuildError> {
 }
 
 fn warn_of_missing(policies: &Policies, upstreams: &BTreeMap<String, Channel>) {
-    let mut missing: Vec<&str> = policies.iter().map(|(path, _)| split(path).0).collect();
+    let of_one = policies.iter().filter(|(_, policy)| !policy.addressed);
+    let mut missing: Vec<&str> = of_one.map(|(path, _)| split(path).0).collect();
     missing.retain(|service| !upstreams.contains_key(upstream(service)));
     missing.dedup();
     for service in missing {

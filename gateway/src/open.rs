@@ -1,7 +1,7 @@
 //! What everyone who can reach the port may ask: which public methods there are (reflection), and whether the services
 //! behind them are up (health).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use prost::Message as _;
@@ -16,6 +16,7 @@ use tonic_health::pb::health_check_response::ServingStatus as Wire;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::HealthReporter;
 
+use crate::Deps;
 use crate::policy::{Policies, split, upstream};
 
 /// How soon a service that could not be asked is asked again: at first, and at most.
@@ -25,11 +26,16 @@ const ASK_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::fr
 pub(crate) struct Health {
     reporter: HealthReporter,
     services: BTreeMap<String, Channel>,
+    /// Public services that calls are spread from here: as healthy as the gateway.
+    addressed: BTreeSet<String>,
 }
 
 impl Health {
     /// Follows the services until `shutdown`; then nothing is serving any more.
     pub(crate) async fn run(&self, shutdown: CancellationToken) {
+        for service in &self.addressed {
+            self.reporter.set_service_status(service, ServingStatus::Serving).await;
+        }
         let followers = TaskTracker::new();
         for (service, channel) in &self.services {
             let follower = follow(self.reporter.clone(), service.clone(), channel.clone());
@@ -39,7 +45,7 @@ impl Health {
         followers.close();
         followers.wait().await;
         shutdown.cancelled().await;
-        for service in self.services.keys().map(String::as_str).chain([""]) {
+        for service in self.services.keys().chain(&self.addressed).map(String::as_str).chain([""]) {
             self.reporter.set_service_status(service, ServingStatus::NotServing).await;
         }
     }
@@ -70,26 +76,25 @@ async fn follow(reporter: HealthReporter, service: String, channel: Channel) {
 }
 
 /// The routes of reflection (v1 and v1alpha) and health, for the public methods of the services that are there.
-pub(crate) async fn routes(
-    policies: &Policies,
-    descriptors: &[u8],
-    upstreams: &BTreeMap<String, Channel>,
-) -> Result<(Routes, Health), BuildError> {
-    let mut services = BTreeMap::new();
-    for (path, _) in policies.iter().filter(|(_, p)| p.public) {
+pub(crate) async fn routes(policies: &Policies, descriptors: &[u8], deps: &Deps) -> Result<(Routes, Health), BuildError> {
+    let (mut services, mut addressed) = (BTreeMap::new(), BTreeSet::new());
+    for (path, policy) in policies.iter().filter(|(_, p)| p.public) {
         let (service, _) = split(path);
-        if let Some(channel) = upstreams.get(upstream(service)) {
+        if policy.addressed && !deps.addressed.is_empty() {
+            addressed.insert(service.to_owned());
+        } else if let Some(channel) = deps.upstreams.get(upstream(service)) {
             services.insert(service.to_owned(), channel.clone());
         }
     }
     let reporter = HealthReporter::new();
-    for service in services.keys() {
+    for service in services.keys().chain(&addressed) {
         reporter.set_service_status(service, ServingStatus::NotServing).await;
     }
     let health = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
     let health = tonic_health::pb::health_server::HealthServer::new(health);
 
-    let listed = |path: &str| policies.get(path).is_some_and(|p| p.public) && services.contains_key(split(path).0);
+    let here = |service: &str| services.contains_key(service) || addressed.contains(service);
+    let listed = |path: &str| policies.get(path).is_some_and(|p| p.public) && here(split(path).0);
     let public = public(descriptors, listed)?;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -100,7 +105,7 @@ pub(crate) async fn routes(
     let v1 = reflection().build_v1().map_err(failed)?;
     let v1alpha = reflection().build_v1alpha().map_err(failed)?;
     let routes = Routes::new(health).add_service(v1).add_service(v1alpha).prepare();
-    Ok((routes, Health { reporter, services }))
+    Ok((routes, Health { reporter, services, addressed }))
 }
 
 /// The descriptor set with nothing but the methods that are `listed`. Comments go from a file that lost something: they are

@@ -42,6 +42,8 @@ pub struct Policy {
     pub class: RateClass,
     /// The deadline of a call that brings none; `None` for streams that follow something.
     pub deadline: Option<Duration>,
+    /// Several services have it, and the call names the one it means.
+    pub addressed: bool,
 }
 
 /// The policies of all methods, by path: `/slipway.planner.v1.PlannerService/GetPlan`.
@@ -100,6 +102,7 @@ fn policy(value: &Value) -> Option<Policy> {
             api::RateClass::Unspecified => return None,
         },
         deadline: (policy.default_deadline_ms > 0).then(|| Duration::from_millis(policy.default_deadline_ms.into())),
+        addressed: policy.addressed,
     })
 }
 
@@ -141,7 +144,10 @@ mod tests {
     fn policies_are_what_proto_says() {
         let policies = Policies::read(slipway_proto::DESCRIPTORS).unwrap();
         let send = policies.get("/slipway.conversation.v1.ConversationService/SendMessage").unwrap();
-        assert_eq!(*send, Policy { public: true, scope: Scope::Write, class: RateClass::Generate, deadline: None });
+        let expected = Policy { public: true, scope: Scope::Write, class: RateClass::Generate, deadline: None, addressed: false };
+        assert_eq!(*send, expected);
+        let letters = policies.get("/slipway.operations.v1.OperationsService/ListDeadLetters").unwrap();
+        assert!(letters.addressed && letters.scope == Scope::Admin);
         let import = policies.get("/slipway.filestore.v1.FileStoreService/ImportArchive").unwrap();
         assert_eq!((import.class, import.deadline), (RateClass::Upload, Some(Duration::from_secs(600))));
         let get = policies.get("/slipway.planner.v1.PlannerService/GetPlan").unwrap();

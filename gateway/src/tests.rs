@@ -129,7 +129,8 @@ impl Suite {
         }
         let metrics = Metrics::new();
         let upstreams = BTreeMap::from([("inference".to_owned(), channel)]);
-        let deps = Deps { listen: "127.0.0.1:0".into(), upstreams, metrics: metrics.clone() };
+        let addressed = BTreeMap::new();
+        let deps = Deps { listen: "127.0.0.1:0".into(), upstreams, addressed, metrics: metrics.clone() };
         let gateway = Gateway::build(&settings, deps).await.unwrap();
         let address = gateway.local_addr();
         let shutdown = CancellationToken::new();
@@ -406,7 +407,7 @@ async fn calls_that_take_too_long_are_cut_off() {
 }
 
 async fn refusal(listen: &str, settings: Settings) -> String {
-    let deps = Deps { listen: listen.into(), upstreams: BTreeMap::new(), metrics: Metrics::new() };
+    let deps = Deps { listen: listen.into(), upstreams: BTreeMap::new(), addressed: BTreeMap::new(), metrics: Metrics::new() };
     Gateway::build(&settings, deps).await.err().map(|e| e.to_string()).unwrap_or_default()
 }
 

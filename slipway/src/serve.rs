@@ -17,7 +17,7 @@ use crate::error::Failure;
 use crate::output::Out;
 use crate::process::{self, Signals};
 use crate::settings::Settings;
-use crate::suite::{Parts, SERVICES, upstreams};
+use crate::suite::{Parts, SERVICES, addressed, upstreams};
 
 /// Builds one service and runs it until it is asked to stop.
 pub(crate) async fn serve(settings: &Settings, out: &Out, service: Service, listen: Option<String>) -> anyhow::Result<()> {
@@ -34,8 +34,9 @@ pub(crate) async fn serve(settings: &Settings, out: &Out, service: Service, list
         if known.is_empty() {
             return Err(Failure::usage("the gateway needs the services' addresses, and none is set in [services]").into());
         }
+        let addressed = addressed(known.iter().copied(), |s| parts.remote(s))?;
         let upstreams = upstreams(known, |s| parts.remote(s))?;
-        let deps = slipway_gateway::Deps { listen, upstreams, metrics: metrics.clone() };
+        let deps = slipway_gateway::Deps { listen, upstreams, addressed, metrics: metrics.clone() };
         let gateway = Gateway::build(&settings.gateway, deps).await?;
         let exporter = Exporter::bind(&settings.telemetry, &metrics).await?;
         let mut server = Server::new(key.clone());

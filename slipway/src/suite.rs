@@ -117,6 +117,15 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// The gateway's way to those of these services that keep data of their own, by the names of the command line.
+pub(crate) fn addressed(
+    services: impl IntoIterator<Item = Service>,
+    channel: impl Fn(Service) -> anyhow::Result<Channel>,
+) -> anyhow::Result<BTreeMap<String, Channel>> {
+    let stateful = services.into_iter().filter(|service| STATEFUL.contains(service));
+    stateful.map(|service| Ok((service.name().to_owned(), channel(service)?))).collect()
+}
+
 /// The gateway's way to these services, by the package's name in `proto/`.
 pub(crate) fn upstreams(
     services: impl IntoIterator<Item = Service>,

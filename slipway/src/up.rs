@@ -12,7 +12,7 @@ use crate::data::DataDir;
 use crate::output::Out;
 use crate::process::{self, Signals};
 use crate::settings::Settings;
-use crate::suite::{Parts, SERVICES, upstreams};
+use crate::suite::{Parts, SERVICES, addressed, upstreams};
 
 /// Builds everything, says where it listens, and runs until it is asked to stop.
 pub(crate) async fn up(settings: &Settings, out: &Out) -> anyhow::Result<()> {
@@ -27,6 +27,7 @@ pub(crate) async fn up(settings: &Settings, out: &Out) -> anyhow::Result<()> {
     let deps = slipway_gateway::Deps {
         listen: settings.listen.clone(),
         upstreams: upstreams(SERVICES, |_| Ok(local.clone()))?,
+        addressed: addressed(SERVICES, |_| Ok(local.clone()))?,
         metrics: metrics.clone(),
     };
     let gateway = Gateway::build(&settings.gateway, deps).await?;
