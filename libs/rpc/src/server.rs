@@ -32,6 +32,7 @@ pub struct Server {
     routes: RoutesBuilder,
     names: Vec<&'static str>,
     tasks: Vec<(&'static str, BoxFuture<'static, ()>)>,
+    shared: http::Extensions,
     shutdown: CancellationToken,
     drained: CancellationToken,
     door: Arc<OnceLock<Door>>,
@@ -45,6 +46,7 @@ impl Server {
             routes: RoutesBuilder::default(),
             names: Vec::new(),
             tasks: Vec::new(),
+            shared: http::Extensions::new(),
             shutdown: CancellationToken::new(),
             drained: CancellationToken::new(),
             door: Arc::default(),
@@ -60,6 +62,11 @@ impl Server {
     {
         self.names.push(S::NAME);
         self.routes.add_service(service);
+    }
+
+    /// What the services of one process share while they are built, by its type.
+    pub fn shared(&mut self) -> &mut http::Extensions {
+        &mut self.shared
     }
 
     /// Adds a background task. It starts with the server and must end soon after [`Server::shutdown`] is cancelled;

@@ -64,6 +64,7 @@ pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Resu
     let opened = Records::open(&deps.store).await;
     let records = opened.map_err(|e| BuildError::of("the conversation service cannot open its store", e))?;
     records.store().join(deps.bus.live());
+    slipway_ops::register(server, "conversation", records.store().clone());
     let log = EventLog::new(records.store().clone());
     let queue = Queue::new(records.store().clone(), queue_settings(settings));
     let clients = Clients::new(deps.planner, deps.embedding, deps.inference, deps.file_store);

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use prost::Message as _;
-use slipway_bus::{Bus, BusError, Event, Handler, HandlerError};
+use slipway_bus::{Bus, Event, Handler, HandlerError};
 use slipway_proto::events::Event as Payload;
 use slipway_proto::events::event::Event as Kind;
-use slipway_rpc::{ProjectId, UserId};
+use slipway_rpc::{BuildError, ProjectId, Server, UserId};
+use slipway_storage::Store;
 use uuid::Uuid;
 
 use crate::index::Tenant;
@@ -15,10 +16,14 @@ use crate::service::Service;
 use crate::store::Wanted;
 
 /// Subscribes the service to what it follows.
-pub(crate) async fn subscribe(bus: &Bus, service: &Arc<Service>) -> Result<(), BusError> {
+pub(crate) async fn subscribe(bus: &Bus, store: &Store, service: &Arc<Service>, server: &mut Server) -> Result<(), BuildError> {
     let consumer = Arc::new(Consumer(service.clone()));
-    bus.subscribe("embedding-revisions", "revision.committed", consumer.clone()).await?;
-    bus.subscribe("embedding-workspaces", "workspace.deleted", consumer).await
+    for (kind, subject) in
+        [("event.embedding-revisions", "revision.committed"), ("event.embedding-workspaces", "workspace.deleted")]
+    {
+        slipway_ops::subscribe(bus, store, kind, subject, consumer.clone(), server).await?;
+    }
+    Ok(())
 }
 
 struct Consumer(Arc<Service>);

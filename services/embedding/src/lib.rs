@@ -81,6 +81,7 @@ async fn build_with(settings: &Settings, deps: Deps, server: &mut Server, parts:
         .await
         .map_err(|e| BuildError::of("the embedding service's database cannot be opened", e))?;
     records.store().join(deps.bus.live());
+    let store = records.store().clone();
     let source = match parts.engine {
         Some(given) => given,
         None => source(settings, &deps, records.is_shared())?,
@@ -89,9 +90,8 @@ async fn build_with(settings: &Settings, deps: Deps, server: &mut Server, parts:
     let given = parts.embedder.map(|embedder| embedding.set(embedder)).is_some();
     let files = clients::Files::new(deps.file_store);
     let service = Arc::new(service::Service::new(records, index::Index::opening(), embedding, files, parts.lease));
-    events::subscribe(&deps.bus, &service)
-        .await
-        .map_err(|e| BuildError::of("the embedding service cannot follow revisions", e))?;
+    slipway_ops::register(server, "embedding", store.clone());
+    events::subscribe(&deps.bus, &store, &service, server).await?;
 
     server.add_service(EmbeddingServiceServer::new(rpc::Rpc(service.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES));
     let shutdown = server.shutdown();

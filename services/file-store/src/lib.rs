@@ -70,7 +70,7 @@ async fn build_with(
     let store = store.map_err(|e| BuildError::of("the database of the file store cannot be opened", e))?;
 
     store.database().join(deps.bus.live());
-
+    slipway_ops::register(server, "file-store", store.database());
     let relay = Relay::new(store.database(), deps.bus);
     server.add_task("file-store outbox", relay.run(server.shutdown()));
     let collector = Collector::new(store.clone(), blobs.clone(), &settings.gc, clock, quarantine);

@@ -73,6 +73,7 @@ pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Resu
     let store = store.map_err(|e| BuildError::of("the planner's store cannot be opened", e))?;
     let neighbours = Neighbours::new(deps.file_store, deps.embedding, deps.inference);
     let planner = Planner { store, neighbours, settings: Arc::new(settings.clone()) };
+    slipway_ops::register(server, "planner", planner.store.database());
     server.add_service(PlannerServiceServer::new(Rpc(planner.clone())));
     let shutdown = server.shutdown();
     server.add_task("planner jobs", async move {

@@ -45,6 +45,11 @@ impl PlanStore {
         &self.queue
     }
 
+    /// What the rows are kept in.
+    pub(crate) fn database(&self) -> Store {
+        self.store.clone()
+    }
+
     /// The events of plans.
     pub(crate) fn log(&self) -> &EventLog {
         &self.log
