@@ -133,6 +133,9 @@ pub(crate) enum Command {
     },
     /// Ask a server, or one service of a suite, whether it serves: for probes that run beside it.
     Health,
+    /// Dead letters: work that has failed for good, and what to do about it.
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
     /// Print the completions for a shell.
     Completions {
         /// Which.
@@ -319,6 +322,43 @@ pub(crate) enum Workspace {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetters {
+    /// List them, the oldest work of each service first.
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only this service's; unless told, those of all that keep data.
+        #[arg(long, short)]
+        service: Option<Service>,
+        /// Only this kind.
+        #[arg(long, short, default_value = "")]
+        kind: String,
+    },
+    /// Have one, or all of a kind, done again. Mend the cause first.
+    Redrive {
+        /// Whose.
+        #[arg(long, short)]
+        service: Service,
+        /// Its id.
+        #[arg(required_unless_present = "kind", conflicts_with = "kind")]
+        id: Option<String>,
+        /// All of this kind.
+        #[arg(long, short)]
+        kind: Option<String>,
+    },
+    /// Delete one: the work is never done.
+    Delete {
+        /// Whose.
+        #[arg(long, short)]
+        service: Service,
+        /// Its id.
+        id: String,
+        /// Yes, for good.
+        #[arg(long, required = true)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Plan {
     /// Make a plan for a request.
     Create {
@@ -423,6 +463,14 @@ mod tests {
     fn deleting_wants_a_yes() {
         assert_eq!(parse("slipway workspace delete w").unwrap_err().kind(), ErrorKind::MissingRequiredArgument);
         assert!(parse("slipway workspace delete w --yes").is_ok());
+    }
+
+    #[test]
+    fn what_to_redrive_is_one_or_a_kind() {
+        assert!(parse("slipway dead-letters redrive --service planner").is_err());
+        assert!(parse("slipway dead-letters redrive --service planner x --kind plan").is_err());
+        assert!(parse("slipway dead-letters redrive --service planner x").is_ok());
+        assert!(parse("slipway dead-letters redrive --service planner --kind plan").is_ok());
     }
 
     #[test]

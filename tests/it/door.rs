@@ -122,6 +122,11 @@ async fn grpcurl_lists_every_service_and_completes_a_message_by_reflection() {
     let body = format!("{{\"conversation_id\": \"{id}\", \"text\": \"hello\"}}");
     let answer = run(&["-d", &body, &address, "slipway.conversation.v1.ConversationService/SendMessage"]);
     assert!(answer.contains("\"started\"") && answer.contains("\"completed\""), "{answer}");
+    let letters = "slipway.operations.v1.OperationsService/ListDeadLetters";
+    assert_eq!(run(&["-H", "slipway-service: planner", &address, letters]).trim(), "{}", "no letters");
+    let health =
+        run(&["-d", "{\"service\": \"slipway.operations.v1.OperationsService\"}", &address, "grpc.health.v1.Health/Check"]);
+    assert!(health.contains("SERVING") && !health.contains("NOT"), "{health}");
     let health = run(&["-d", "{\"service\": \"slipway.planner.v1.PlannerService\"}", &address, "grpc.health.v1.Health/Check"]);
     assert!(health.contains("SERVING") && !health.contains("NOT_SERVING"), "{health}");
 }

@@ -11,6 +11,7 @@ mod drain;
 mod files;
 mod infra;
 mod kill;
+mod letters;
 mod migrations;
 mod models;
 mod neighbours;

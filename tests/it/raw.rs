@@ -5,6 +5,7 @@ use http::uri::PathAndQuery;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use slipway_testkit::suite::Wire;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Status};
 
 /// Messages as they are on the wire.
@@ -65,17 +66,33 @@ pub(crate) fn policy(method: &MethodDescriptor, field: &str) -> i32 {
     value.as_message().and_then(|m| m.get_field_by_name(field).and_then(|v| v.as_enum_number())).unwrap_or_default()
 }
 
-/// Calls a method with one message and reads the answer to its end.
+/// Whether several services have the method, so that a call must name one.
+pub(crate) fn is_addressed(method: &MethodDescriptor) -> bool {
+    let policy = descriptors().get_extension_by_name("slipway.api.v1.policy").expect("the option");
+    let options = method.options();
+    let value = options.get_extension(&policy);
+    value.as_message().and_then(|m| m.get_field_by_name("addressed").and_then(|v| v.as_bool())).unwrap_or_default()
+}
+
+/// Calls a method with one message and reads the answer to its end. Where a service must be named, it is the planner.
 pub(crate) async fn call(wire: &Wire, method: &MethodDescriptor, body: Vec<u8>) -> Result<Vec<Bytes>, Status> {
-    call_path(wire, &format!("/{}/{}", method.parent_service().full_name(), method.name()), body).await
+    let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+    call_service(wire, is_addressed(method).then_some("planner"), &path, body).await
 }
 
 /// The same by the method's path.
 pub(crate) async fn call_path(wire: &Wire, path: &str, body: Vec<u8>) -> Result<Vec<Bytes>, Status> {
+    call_service(wire, None, path, body).await
+}
+
+async fn call_service(wire: &Wire, service: Option<&'static str>, path: &str, body: Vec<u8>) -> Result<Vec<Bytes>, Status> {
     let mut grpc = tonic::client::Grpc::new(wire.clone());
     grpc.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
     let path: PathAndQuery = path.parse().expect("a path");
-    let request = Request::new(futures::stream::iter([Bytes::from(body)]));
+    let mut request = Request::new(futures::stream::iter([Bytes::from(body)]));
+    if let Some(service) = service {
+        request.metadata_mut().insert("slipway-service", MetadataValue::from_static(service));
+    }
     let mut stream = grpc.streaming(request, path, Raw).await?.into_inner();
     let mut all = Vec::new();
     while let Some(message) = stream.message().await? {

@@ -4,6 +4,7 @@ use slipway_proto::conversation::conversation_service_client::ConversationServic
 use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
+use slipway_proto::operations::operations_service_client::OperationsServiceClient;
 use slipway_proto::planner::planner_service_client::PlannerServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -39,6 +40,8 @@ pub struct Client {
     pub embedding: EmbeddingServiceClient<Wire>,
     /// Models.
     pub inference: InferenceServiceClient<Wire>,
+    /// Dead letters.
+    pub operations: OperationsServiceClient<Wire>,
     /// For calls that no generated client makes.
     pub wire: Wire,
 }
@@ -54,6 +57,7 @@ impl Client {
             files: FileStoreServiceClient::new(wire.clone()),
             embedding: EmbeddingServiceClient::new(wire.clone()),
             inference: InferenceServiceClient::new(wire.clone()),
+            operations: OperationsServiceClient::new(wire.clone()),
             wire,
         })
     }

@@ -30,7 +30,7 @@ impl SuiteOptions {
         Self { config, env: Vec::new() }
     }
 
-    /// Two tenants: tokens `alice-write`, `alice-read` of one project and `bob-write` of another.
+    /// Two tenants: tokens `alice-write`, `alice-read`, `alice-admin` of one project, `bob-write`, `bob-admin` of another.
     #[must_use]
     pub fn with_two_tenants(mut self) -> Self {
         let token = |name: &str, user: &str, project: &str, scope: &str| {
@@ -42,7 +42,9 @@ impl SuiteOptions {
         let (red, blue) = ("0197a000-0000-7000-8000-0000000000aa", "0197a000-0000-7000-8000-0000000000bb");
         self.config.push_str(&token("alice-write", alice, red, "write"));
         self.config.push_str(&token("alice-read", alice, red, "read"));
+        self.config.push_str(&token("alice-admin", alice, red, "admin"));
         self.config.push_str(&token("bob-write", bob, blue, "write"));
+        self.config.push_str(&token("bob-admin", bob, blue, "admin"));
         self
     }
 }

@@ -8,6 +8,7 @@ use slipway_proto::conversation::conversation_service_client::ConversationServic
 use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
+use slipway_proto::operations::operations_service_client::OperationsServiceClient;
 use slipway_proto::planner::planner_service_client::PlannerServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -50,6 +51,7 @@ pub(crate) struct Api {
     pub(crate) search: EmbeddingServiceClient<Wire>,
     pub(crate) models: InferenceServiceClient<Wire>,
     pub(crate) health: HealthClient<Wire>,
+    pub(crate) operations: OperationsServiceClient<Wire>,
 }
 
 impl Api {
@@ -83,7 +85,8 @@ impl Api {
             files: FileStoreServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             search: EmbeddingServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             health: HealthClient::new(wire.clone()),
-            models: InferenceServiceClient::new(wire).max_decoding_message_size(MAX_MESSAGE),
+            models: InferenceServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
+            operations: OperationsServiceClient::new(wire).max_decoding_message_size(MAX_MESSAGE),
         })
     }
 }
