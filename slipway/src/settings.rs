@@ -128,7 +128,8 @@ fn checked(loader: Loader) -> anyhow::Result<Loaded<Settings>> {
     let s = &loaded.settings;
     let services = s.gateway.check().and_then(|()| s.conversation.check()).and_then(|()| s.planner.check());
     let services = services.and_then(|()| s.file_store.check()).and_then(|()| s.embedding.check());
-    let all = services.and_then(|()| s.inference.check()).and_then(|()| s.bus.check()).and_then(|()| s.telemetry.check());
+    let services = services.and_then(|()| s.inference.check());
+    let all = services.and_then(|()| s.tls.check()).and_then(|()| s.bus.check()).and_then(|()| s.telemetry.check());
     all.map_err(|sentence| Failure::usage(format!("in the settings: {sentence}")))?;
     if s.data_dir.trim().is_empty() {
         return Err(loaded.invalid("data_dir", "is empty; name a directory").into());
