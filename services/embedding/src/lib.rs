@@ -128,7 +128,7 @@ async fn build_with(settings: &Settings, deps: Deps, server: &mut Server, parts:
 fn source(settings: &Settings, deps: &Deps, shared: bool) -> Result<service::Source, BuildError> {
     let failed = |e: index::IndexError| BuildError::of(e.to_string(), e);
     if let Some(qdrant) = &settings.qdrant {
-        return Ok(service::Source::Server(index::Server::new(qdrant).map_err(failed)?));
+        return Ok(service::Source::Server(Box::new(index::Server::new(qdrant).map_err(failed)?)));
     }
     if shared {
         tracing::warn!(

@@ -25,7 +25,7 @@ pub(crate) enum Source {
     /// In this process, on a directory.
     InProcess(PathBuf, DirLock),
     /// On a server.
-    Server(Server),
+    Server(Box<Server>),
     /// It is there already.
     #[cfg(test)]
     Given(Arc<dyn VectorIndex>),

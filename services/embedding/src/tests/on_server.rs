@@ -5,7 +5,7 @@ use crate::index::{FORMAT, Server, StandIn};
 use crate::service::Source;
 
 async fn start(server: &StandIn, dir: TempDir, files: &FileStore, format: u32) -> World {
-    let source = Source::Server(Server::with_format(&server.settings(), format).unwrap());
+    let source = Source::Server(Box::new(Server::with_format(&server.settings(), format).unwrap()));
     let url = format!("sqlite://{}/embedding.db", dir.path().display());
     let parts = Parts { engine: Some(source), ..Parts::default() };
     World::start_with(dir, &url, files.clone(), Model::Counting(Arc::default()), parts).await
