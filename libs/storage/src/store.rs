@@ -373,9 +373,30 @@ mod tests {
         assert_eq!(test.store.pending::<Migrator>().await.expect("listed"), Vec::<String>::new());
         test.store.migrate::<Migrator>().await.expect("again changes nothing");
         test.store.rollback::<Migrator>(None).await.expect("taken back");
-        assert_eq!(test.store.pending::<Migrator>().await.expect("listed"), ["m00000001_shared_tables"]);
+        let all: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+        assert_eq!(test.store.pending::<Migrator>().await.expect("listed"), all);
         test.store.migrate::<Migrator>().await.expect("migrated");
         assert_eq!(test.count("SELECT count(*) FROM job").await, 0);
+    }
+
+    /// From every earlier version, with rows that it has written, to this one, back, and forward again.
+    #[tokio::test]
+    async fn rows_of_earlier_versions_stay() {
+        let test = TestStore::new().await;
+        let later = Migrator::migrations().len() as u32 - 1;
+        for steps in 1..=later {
+            test.store.rollback::<Migrator>(Some(steps)).await.expect("taken back");
+            let tx = test.store.begin().await.expect("begun");
+            let job = "INSERT INTO job (id, kind, job_key, project_id, payload, traceparent, state, attempt, released, token, \
+                       create_time) VALUES ($1, 'k', $2, $1, $3, '', 2, 1, 0, 1, 7)";
+            let values = [Uuid::now_v7().into(), steps.to_string().into(), vec![1_u8].into()];
+            tx.conn().execute_raw(test.store.statement(job, values)).await.expect("inserted as that version does");
+            tx.commit().await.expect("committed");
+            test.store.migrate::<Migrator>().await.expect("migrated");
+            assert_eq!(test.count("SELECT count(*) FROM job WHERE create_time = 7").await, i64::from(steps), "after {steps}");
+        }
+        test.store.rollback::<Migrator>(Some(later)).await.expect("taken back");
+        assert_eq!(test.count("SELECT count(*) FROM job WHERE create_time = 7").await, i64::from(later), "back again");
     }
 
     #[tokio::test]
