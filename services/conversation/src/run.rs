@@ -128,10 +128,8 @@ impl Work {
             Some(Halt::Cancelled) => self.finish(End::Cancelled).await,
             Some(Halt::Failed(failure)) => self.finish(End::Failed(failure)).await,
             Some(Halt::LeaseLost) => Err(JobError::LeaseLost),
-            // Before the first word nothing is lost by trying again; after it, an answer would begin twice.
-            Some(Halt::Unavailable(fault)) if self.text.is_empty() && !self.lease.last_attempt => {
-                Err(JobError::Retry(fault.into()))
-            }
+            // Words that were shown are taken back by `restarted`: a whole answer later is better than half of one.
+            Some(Halt::Unavailable(fault)) if !self.lease.last_attempt => Err(JobError::Retry(fault.into())),
             Some(Halt::Unavailable(fault)) => self.finish(End::Failed(failure_of(&fault))).await,
             Some(Halt::Store(error)) if !self.lease.last_attempt => Err(JobError::Retry(error)),
             Some(Halt::Store(error)) => {

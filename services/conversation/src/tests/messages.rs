@@ -102,6 +102,21 @@ async fn a_neighbour_that_is_away_for_a_moment_is_asked_again() {
 }
 
 #[tokio::test]
+async fn a_neighbour_that_breaks_off_half_way_is_asked_again() {
+    let suite = Suite::start().await;
+    let conversation = suite.conversation().await;
+    suite.world.script([Say::Text("Half an "), Say::Text("ans"), Say::Fail(Reason::ServiceUnavailable)]);
+    suite.world.script([Say::Text("A whole "), Say::Text("answer.")]);
+    let events = suite.ask(&conversation, "Tell me.").await;
+    assert_whole(&events, 1);
+    assert!(events.iter().any(|e| matches!(&e.event, Some(Event::Restarted(r)) if r.attempt == 2)), "never silently");
+    let (how, end) = ended(&events);
+    let answer = end.message.unwrap();
+    assert_eq!((how, answer.text.as_str(), answer.partial), ("completed", "A whole answer.", false));
+    assert_eq!(text_of(&events), answer.text);
+}
+
+#[tokio::test]
 async fn a_neighbour_that_stays_away_fails_the_run() {
     let suite = Suite::start_with(Settings { max_attempts: 2, ..Settings::default() }).await;
     suite.world.search_outages.store(1000, Ordering::SeqCst);
