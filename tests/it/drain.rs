@@ -42,7 +42,7 @@ async fn talk(client: Client, begun: tokio::sync::mpsc::Sender<()>) -> Vec<RunEv
 async fn a_replica_that_stops_fails_no_stream_and_no_call() {
     let (Some(postgres), Some(nats)) = (Postgres::shared().await, NatsServer::start().await) else { return };
     let provider = slow_provider().await;
-    let engines = Engines { store: postgres.database().await.unwrap(), bus: nats.url() };
+    let engines = Engines { store: postgres.database().await.unwrap(), bus: nats.url(), bucket: None, doors: false };
     let options = SuiteOptions::with_provider(&provider.base_url());
     let mut cluster = Cluster::start(&binary(), &options, &engines).await.unwrap();
     let client = Client::connect(&cluster.gateways()[0], None).unwrap();

@@ -1,5 +1,6 @@
 //! The suite as it runs at scale: each service in processes of its own, most of them twice, on engines that all share.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -8,9 +9,10 @@ use tempfile::TempDir;
 use crate::daemon::Daemon;
 use crate::process::signal;
 use crate::proxy::Proxy;
+use crate::s3::Bucket;
 use crate::suite::SuiteOptions;
 
-/// Every service with the number of its replicas. The gateways come last: each has a door of its own.
+/// Every service with the number of its replicas.
 pub const REPLICAS: [(&str, usize); 6] =
     [("inference", 1), ("file-store", 2), ("embedding", 1), ("planner", 2), ("conversation", 2), ("gateway", 2)];
 const KEY: &str = "the-key-of-a-suite-under-test-0123456789";
@@ -24,6 +26,10 @@ pub struct Engines {
     pub store: String,
     /// `nats://…`.
     pub bus: String,
+    /// Where file contents lie; without it in a directory that the replicas share.
+    pub bucket: Option<Bucket>,
+    /// Whether there is a proxy before every process, so that it can be cut off.
+    pub doors: bool,
 }
 
 /// One process.
@@ -34,20 +40,22 @@ pub struct Member {
     pub replica: usize,
     /// Its process.
     pub daemon: Daemon,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The way that neighbours and clients take to it, where there is one.
+    pub door: Option<Proxy>,
 }
 
-/// The processes, each service behind a proxy that its neighbours call.
+/// The processes of a suite.
 pub struct Cluster {
     members: Vec<Member>,
-    doors: Vec<Door>,
     directory: TempDir,
 }
 
-/// The proxy in front of a service's replicas, or of one gateway.
-struct Door {
-    service: &'static str,
-    replica: Option<usize>,
-    proxy: Proxy,
+/// An address of this machine that nobody else uses: a port of 127.0.0.1 could be taken by any outgoing connection.
+fn own_address() -> SocketAddr {
+    let [a, b, c, ..] = *uuid::Uuid::new_v4().as_bytes();
+    SocketAddr::from(([127, a | 1, b, c | 1], 50051))
 }
 
 impl Cluster {
@@ -61,62 +69,65 @@ impl Cluster {
     fn build(binary: &Path, options: &SuiteOptions, engines: &Engines) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("slipway-cluster").tempdir()?;
         std::fs::write(directory.path().join("slipway.toml"), &options.config)?;
-        let mut cluster = Self { members: Vec::new(), doors: Vec::new(), directory };
-        for (service, replicas) in REPLICAS {
-            if service == "gateway" {
-                for replica in 0..replicas {
-                    cluster.doors.push(Door { service, replica: Some(replica), proxy: Proxy::start(1)? });
-                }
-            } else {
-                cluster.doors.push(Door { service, replica: None, proxy: Proxy::start(replicas)? });
-            }
-        }
-        let common = cluster.settings(options, engines);
+        let mut cluster = Self { members: Vec::new(), directory };
         for (service, replicas) in REPLICAS {
             for replica in 0..replicas {
-                let member = cluster.member(binary, service, replica, &common);
-                cluster.members.push(member);
+                let address = own_address();
+                let door = engines.doors.then(|| Proxy::to(address)).transpose()?;
+                let arguments = ["serve", service, "--listen", &address.to_string()];
+                let daemon = Daemon::new(binary, &arguments, cluster.directory.path(), &format!("{service}-{replica}"));
+                cluster.members.push(Member { service, replica, daemon, address, door });
             }
         }
+        cluster.configure(options, engines);
         Ok(cluster)
     }
 
-    /// What all processes are told.
-    fn settings(&self, options: &SuiteOptions, engines: &Engines) -> Vec<(String, String)> {
-        let mut all: Vec<(String, String)> = [
+    /// Tells every process its settings.
+    fn configure(&mut self, options: &SuiteOptions, engines: &Engines) {
+        let mut common = self.common(engines);
+        common.extend(options.env.iter().cloned());
+        for member in &mut self.members {
+            for (name, value) in &common {
+                member.daemon.set(name, value);
+            }
+            if (member.service, member.replica) != ("gateway", 0) {
+                member.daemon.set(OF_ONE, "");
+            }
+            let data = self.directory.path().join(format!("{}-{}", member.service, member.replica));
+            member.daemon.set("SLIPWAY_DATA_DIR", data.display().to_string());
+        }
+    }
+
+    fn common(&self, engines: &Engines) -> Vec<(String, String)> {
+        let mut all: Vec<(&str, String)> = vec![
             ("SLIPWAY_CONFIG", self.directory.path().join("slipway.toml").display().to_string()),
             ("SLIPWAY_STORE__URL", engines.store.clone()),
             ("SLIPWAY_BUS__URL", engines.bus.clone()),
             ("SLIPWAY_IDENTITY__KEY", KEY.to_owned()),
-            ("SLIPWAY_FILE_STORE__BLOBS", self.directory.path().join("blobs").display().to_string()),
             ("SLIPWAY_TELEMETRY__FORMAT", "json".to_owned()),
-            ("SLIPWAY_TELEMETRY__METRICS_LISTEN", String::new()),
+            (OF_ONE, String::new()),
             // A test that kills a process waits for its leases to run out.
             ("SLIPWAY_CONVERSATION__LEASE_SECONDS", "3".to_owned()),
             ("SLIPWAY_PLANNER__LEASE_MS", "3000".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
-        for door in self.doors.iter().filter(|door| door.replica.is_none()) {
-            let name = format!("SLIPWAY_SERVICES__{}", door.service.replace('-', "_").to_uppercase());
-            all.push((name, format!("http://{}", door.proxy.address())));
+        ];
+        match &engines.bucket {
+            None => all.push(("SLIPWAY_FILE_STORE__BLOBS", self.directory.path().join("blobs").display().to_string())),
+            Some(bucket) => all.extend([
+                ("SLIPWAY_FILE_STORE__S3__BUCKET", bucket.name.clone()),
+                ("SLIPWAY_FILE_STORE__S3__REGION", bucket.region.to_owned()),
+                ("SLIPWAY_FILE_STORE__S3__ENDPOINT", bucket.endpoint.clone()),
+                ("SLIPWAY_FILE_STORE__S3__ACCESS_KEY_ID", bucket.access_key.to_owned()),
+                ("SLIPWAY_FILE_STORE__S3__SECRET_ACCESS_KEY", bucket.secret_key.to_owned()),
+                ("SLIPWAY_FILE_STORE__S3__ALLOW_HTTP", "true".to_owned()),
+            ]),
         }
-        all.extend(options.env.iter().cloned());
+        let mut all: Vec<_> = all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        for (service, _) in REPLICAS.iter().filter(|(service, _)| *service != "gateway") {
+            let name = format!("SLIPWAY_SERVICES__{}", service.replace('-', "_").to_uppercase());
+            all.push((name, self.urls_of(service).join(",")));
+        }
         all
-    }
-
-    fn member(&self, binary: &Path, service: &'static str, replica: usize, common: &[(String, String)]) -> Member {
-        let name = format!("{service}-{replica}");
-        let arguments = ["serve", service, "--listen", "127.0.0.1:0"];
-        let mut daemon = Daemon::new(binary, &arguments, self.directory.path(), &name);
-        for (name, value) in common {
-            daemon.set(name, value);
-        }
-        if (service, replica) != ("gateway", 0) {
-            daemon.set(OF_ONE, "");
-        }
-        daemon.set("SLIPWAY_DATA_DIR", self.directory.path().join(&name).display().to_string());
-        Member { service, replica, daemon }
     }
 
     /// Kills what runs, starts every process and waits until all serve.
@@ -138,11 +149,9 @@ impl Cluster {
         self.wait(number).await
     }
 
-    /// Waits until a process that was started serves, and tells its door.
+    /// Waits until a process that was started serves.
     pub async fn wait(&mut self, number: usize) -> anyhow::Result<()> {
-        let address = self.members[number].daemon.announced().await?;
-        self.aim(number, Some(address));
-        Ok(())
+        self.members[number].daemon.announced().await.map(drop)
     }
 
     /// SIGKILL to all at once.
@@ -158,24 +167,12 @@ impl Cluster {
     /// SIGKILL to one.
     pub fn kill_one(&mut self, number: usize) {
         self.members[number].daemon.kill();
-        self.aim(number, None);
     }
 
     /// Sends a signal to one; see [`signal`].
     pub async fn signal_one(&self, number: usize, name: &str) -> anyhow::Result<()> {
         let pid = self.members[number].daemon.pid().context("the process does not run")?;
         signal(pid, name).await
-    }
-
-    fn aim(&self, number: usize, address: Option<std::net::SocketAddr>) {
-        let member = &self.members[number];
-        for door in self.doors.iter().filter(|door| door.service == member.service) {
-            match door.replica {
-                None => door.proxy.aim(member.replica, address),
-                Some(replica) if replica == member.replica => door.proxy.aim(0, address),
-                Some(_) => {}
-            }
-        }
     }
 
     /// All processes; what their numbers refer to.
@@ -193,14 +190,20 @@ impl Cluster {
         (0..self.members.len()).filter(|&number| self.members[number].service == service).collect()
     }
 
-    /// The proxies that lead to a service.
+    /// The ways to a service's processes.
     pub fn doors_of<'a>(&'a self, service: &'a str) -> impl Iterator<Item = &'a Proxy> {
-        self.doors.iter().filter(move |door| door.service == service).map(|door| &door.proxy)
+        self.members.iter().filter(move |member| member.service == service).filter_map(|member| member.door.as_ref())
+    }
+
+    fn urls_of(&self, service: &str) -> Vec<String> {
+        let members = self.members.iter().filter(|member| member.service == service);
+        let address = |member: &Member| member.door.as_ref().map_or(member.address, Proxy::address);
+        members.map(|member| format!("http://{}", address(member))).collect()
     }
 
     /// Where each gateway is reached.
     pub fn gateways(&self) -> Vec<String> {
-        self.doors_of("gateway").map(|proxy| format!("http://{}", proxy.address())).collect()
+        self.urls_of("gateway")
     }
 
     /// Everything below which the processes keep files.

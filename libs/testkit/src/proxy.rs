@@ -1,7 +1,6 @@
-//! A TCP proxy in front of a server, or of several in turn: it can be cut, paused and slowed down while they run.
+//! A TCP proxy in front of a server: it can be cut, paused and slowed down while the server runs.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,9 +22,7 @@ pub struct Proxy {
 }
 
 struct Shared {
-    targets: Mutex<Vec<Option<SocketAddr>>>,
-    /// Whose turn it is.
-    next: AtomicUsize,
+    target: Mutex<Option<SocketAddr>>,
     state: watch::Sender<State>,
 }
 
@@ -42,25 +39,21 @@ struct State {
 }
 
 impl Proxy {
-    /// A proxy for `targets` servers whose addresses are told later.
-    pub fn start(targets: usize) -> anyhow::Result<Self> {
+    /// A proxy for a server whose address is told later.
+    pub fn start() -> anyhow::Result<Self> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let state = State { open: true, flowing: true, delay: Duration::ZERO, age: 0 };
-        let shared = Arc::new(Shared {
-            targets: Mutex::new(vec![None; targets]),
-            next: AtomicUsize::new(0),
-            state: watch::Sender::new(state),
-        });
+        let shared = Arc::new(Shared { target: Mutex::new(None), state: watch::Sender::new(state) });
         let accepting = runtime()?.spawn(accept(listener, shared.clone())).abort_handle();
         Ok(Self { address, shared, accepting })
     }
 
     /// A proxy for one server.
     pub fn to(target: SocketAddr) -> anyhow::Result<Self> {
-        let proxy = Self::start(1)?;
-        proxy.aim(0, Some(target));
+        let proxy = Self::start()?;
+        proxy.aim(Some(target));
         Ok(proxy)
     }
 
@@ -69,11 +62,9 @@ impl Proxy {
         self.address
     }
 
-    /// Where the server with that number is from now on; `None`: it is away.
-    pub fn aim(&self, number: usize, target: Option<SocketAddr>) {
-        if let Some(slot) = self.shared.targets().get_mut(number) {
-            *slot = target;
-        }
+    /// Where the server is from now on; `None`: it is away.
+    pub fn aim(&self, target: Option<SocketAddr>) {
+        *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
     /// Breaks every connection off; new ones are let in.
@@ -113,25 +104,6 @@ impl Drop for Proxy {
     }
 }
 
-impl Shared {
-    fn targets(&self) -> std::sync::MutexGuard<'_, Vec<Option<SocketAddr>>> {
-        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Connects to the server whose turn it is, or to the next one that answers.
-    async fn connect(&self) -> Option<TcpStream> {
-        let mut targets: Vec<SocketAddr> = self.targets().iter().copied().flatten().collect();
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % targets.len().max(1);
-        targets.rotate_left(turn);
-        for target in targets {
-            if let Ok(stream) = TcpStream::connect(target).await {
-                return Some(stream);
-            }
-        }
-        None
-    }
-}
-
 /// A thread of their own: a test that waits for a child process blocks its runtime, and the child may call through a proxy.
 fn runtime() -> anyhow::Result<&'static Runtime> {
     static RUNTIME: Mutex<Option<&'static Runtime>> = Mutex::new(None);
@@ -164,7 +136,9 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
     let mut state = shared.state.subscribe();
     let age = state.borrow().age;
     let carried = async {
-        let Some(server) = shared.connect().await else { return };
+        let target = *shared.target.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(target) = target else { return };
+        let Ok(server) = TcpStream::connect(target).await else { return };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
         let there = carry(from_client, to_server, shared.state.subscribe());
@@ -223,16 +197,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn servers_take_turns_and_those_that_are_away_are_left_out() {
-        let proxy = Proxy::start(2).unwrap();
+    async fn a_server_may_move_and_be_away() {
+        let proxy = Proxy::start().unwrap();
         assert!(greeting(&proxy).await.is_none(), "nobody is there");
-        proxy.aim(0, Some(echo(1).await));
-        proxy.aim(1, Some(echo(2).await));
-        let mut seen = [greeting(&proxy).await.unwrap().1, greeting(&proxy).await.unwrap().1];
-        seen.sort_unstable();
-        assert_eq!(seen, [1, 2]);
-        proxy.aim(0, None);
-        assert_eq!([greeting(&proxy).await.unwrap().1, greeting(&proxy).await.unwrap().1], [2, 2]);
+        for number in [1, 2] {
+            proxy.aim(Some(echo(number).await));
+            assert_eq!(greeting(&proxy).await.unwrap().1, number);
+        }
+        proxy.aim(None);
+        assert!(greeting(&proxy).await.is_none());
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use crate::cluster::{Cluster, Engines};
 use crate::daemon::Daemon;
 use crate::nats::NatsServer;
 use crate::postgres::Postgres;
+use crate::s3::S3;
 
 pub use crate::client::{Bearer, Client, Wire};
 
@@ -52,7 +53,7 @@ impl SuiteOptions {
 /// A running suite. Killed when dropped.
 ///
 /// It is `slipway up`, one process with everything embedded; with `SLIPWAY_TEST_SUITE=scale` it is each service in
-/// processes of its own on PostgreSQL and NATS. A test does not see which.
+/// processes of its own on PostgreSQL, NATS and S3. A test does not see which.
 pub struct Suite {
     kind: Kind,
 }
@@ -173,7 +174,11 @@ impl Scale {
     async fn start(binary: &Path, options: &SuiteOptions) -> anyhow::Result<Self> {
         let postgres = Postgres::shared().await.context("a suite at scale needs a PostgreSQL server")?;
         let nats = NatsServer::start().await.context("a suite at scale needs a NATS server")?;
-        let engines = Engines { store: postgres.database().await?, bus: nats.url() };
+        let bucket = match S3::shared().await {
+            Some(s3) => Some(s3.bucket()?),
+            None => None,
+        };
+        let engines = Engines { store: postgres.database().await?, bus: nats.url(), bucket, doors: false };
         Ok(Self { cluster: Cluster::start(binary, options, &engines).await?, _nats: nats })
     }
 }
