@@ -7,7 +7,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 SLIPWAY := $(CARGO_TARGET_DIR)/debug/slipway
 
 .DEFAULT_GOAL := help
-.PHONY: help build weights demo up check test bench proto image clean-free
+.PHONY: help build weights demo up check test soak bench proto image clean-free
 
 help: ## this menu
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,11 @@ check: ## formatting, lints, the rules of proto/
 test: ## fetches what the tests need, runs everything, ends with the counts
 	@scripts/tools.sh all
 	@scripts/test.sh
+
+soak: ## every fault to every service and engine while 200 conversations run; TIME=600 SEED=N
+	@scripts/tools.sh all
+	@SLIPWAY_SOAK_SECONDS=$(or $(TIME),600) $(if $(SEED),SLIPWAY_FAULTS_SEED=$(SEED)) cargo test --locked --workspace --test it -- \
+	  --nocapture faults::nothing_accepted_is_lost
 
 bench: ## the benchmarks, with a release build
 	@tests/bench/run

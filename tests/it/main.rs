@@ -8,6 +8,8 @@ mod command_line;
 mod contract;
 mod door;
 mod drain;
+#[path = "../faults/mod.rs"]
+mod faults;
 mod files;
 mod infra;
 mod kill;
