@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
-/// Prints the server's process id, and kills it when standard input ends: when the test process does.
-const GUARD: &str = r#""$@" </dev/null >/dev/null 2>&1 & echo $!; cat >/dev/null; kill -9 $! 2>/dev/null"#;
+/// Prints the server's process id, kills it when standard input ends (when the test process does), and ends after it.
+const GUARD: &str = r#""$@" </dev/null >/dev/null 2>&1 & echo $!; cat >/dev/null; kill -9 $! 2>/dev/null; wait $! 2>/dev/null"#;
 const SAYS_PID: Duration = Duration::from_secs(10);
 
 /// A server under a guard.
