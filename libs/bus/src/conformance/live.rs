@@ -90,6 +90,8 @@ async fn nats_stores_no_announcement() {
     here.subscribe("everything", ">", everything.clone()).await.expect("subscribed");
     let running = Running::start(&here);
     let mut heard = listening(here.live(), "a.b").await;
+    // What is announced without a connection is dropped.
+    let _connected = listening(there.live(), "a.c").await;
     there.live().announce("a.b", text("one"));
     assert_eq!(within(heard.next()).await, Signal::Said(text("one")));
     let event = super::event("revision.committed", "w", "");
