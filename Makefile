@@ -39,7 +39,7 @@ test: ## fetches what the tests need, runs everything, ends with the counts
 
 soak: ## every fault to every service and engine while 200 conversations run; TIME=600 SEED=N
 	@scripts/tools.sh all
-	@SLIPWAY_SOAK_SECONDS=$(or $(TIME),600) $(if $(SEED),SLIPWAY_FAULTS_SEED=$(SEED)) cargo test --locked --workspace --test it -- \
+	@SLIPWAY_TEST_SOAK_SECONDS=$(or $(TIME),600) $(if $(SEED),SLIPWAY_TEST_SEED=$(SEED)) cargo test --locked --workspace --test it -- \
 	  --nocapture faults::nothing_accepted_is_lost
 
 bench: ## the benchmarks, with a release build

@@ -1,8 +1,8 @@
 //! Pulling plugs: the suite runs at scale on real engines, clients that behave talk to it, and while they do one thing after
 //! the other is killed, frozen, stopped or cut off, or dies at a labelled place in its code. Afterwards everything that was accepted is counted from outside.
 //!
-//! `make test` runs the short form; with `SLIPWAY_SOAK_SECONDS` (`make soak`) every fault is tried in turn for so long, with
-//! more at once. `SLIPWAY_FAULTS_SEED` repeats the choices of an earlier run.
+//! `make test` runs the short form; with `SLIPWAY_TEST_SOAK_SECONDS` (`make soak`) every fault is tried in turn for so long, with
+//! more at once. `SLIPWAY_TEST_SEED` repeats the choices of an earlier run.
 
 mod cases;
 mod crash;
@@ -35,11 +35,11 @@ struct Scope {
 impl Scope {
     fn from_environment() -> Self {
         let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-        let seed = number("SLIPWAY_FAULTS_SEED");
-        match number("SLIPWAY_SOAK_SECONDS") {
+        let seed = number("SLIPWAY_TEST_SEED");
+        match number("SLIPWAY_TEST_SOAK_SECONDS") {
             Some(seconds) => Self {
                 faults: Fault::all(),
-                conversations: number("SLIPWAY_SOAK_CONVERSATIONS").unwrap_or(200) as usize,
+                conversations: number("SLIPWAY_TEST_SOAK_CONVERSATIONS").unwrap_or(200) as usize,
                 until: Instant::now() + Duration::from_secs(seconds),
                 seed: seed.unwrap_or_else(|| rand::rng().random()),
             },
