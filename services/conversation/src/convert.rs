@@ -209,11 +209,11 @@ pub(crate) fn run(r: Run) -> pb::Run {
 
 pub(crate) fn usage(u: Usage) -> inference::Usage {
     let Usage { input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, estimated } = u;
-    inference::Usage { input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, estimated }
+    inference::Usage { input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, estimated, ..Default::default() }
 }
 
 pub(crate) fn usage_of(u: inference::Usage) -> Usage {
-    let inference::Usage { input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, estimated } = u;
+    let inference::Usage { input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, estimated, .. } = u;
     Usage { input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, estimated }
 }
 

@@ -63,7 +63,7 @@ impl Provider for Builtin {
 
     async fn models(&self) -> Vec<ModelInfo> {
         let display_name = "Built-in rules (no language model)".to_owned();
-        vec![ModelInfo { name: MODEL.to_owned(), display_name, context_window: 0, tools: true }]
+        vec![ModelInfo { name: MODEL.to_owned(), display_name, context_window: 0, tools: true, ..ModelInfo::default() }]
     }
 }
 
@@ -119,7 +119,7 @@ fn deltas(request: &Request) -> Vec<Delta> {
         }
     };
     let usage = Usage { input: estimate_request(request), output, estimated: true, ..Usage::default() };
-    deltas.push(Delta::Completed { finish, usage });
+    deltas.push(Delta::Completed { finish, usage, reasoning_state: None });
     deltas
 }
 

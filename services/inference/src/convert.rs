@@ -6,6 +6,8 @@ use slipway_rpc::{Check, Fault};
 use crate::model::{Completion, Delta, Finish, Message, Request, Role, Tool, ToolCall, ToolChoice, Usage};
 use crate::service::{Asked, Listed, Tested};
 
+mod parts;
+
 const MAX_MODEL: usize = 200;
 const MAX_MESSAGES: usize = 1_000;
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
@@ -53,6 +55,8 @@ pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
     if let Some(temperature) = prompt.temperature {
         check.ensure((0.0..=2.0).contains(&temperature), "prompt.temperature", "is not between 0.0 and 2.0");
     }
+    let effort = parts::effort(&mut check, prompt.reasoning_effort);
+    let json = parts::json_format(&mut check, prompt.json_format);
     check.finish()?;
     let request = Request {
         model: String::new(),
@@ -61,6 +65,8 @@ pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
         tool_choice,
         max_output_tokens: prompt.max_output_tokens,
         temperature: prompt.temperature,
+        effort,
+        json,
     };
     Ok(Asked { model, request })
 }
@@ -71,10 +77,12 @@ fn check_size(check: &mut Check, prompt: &pb::Prompt) {
         if message.text.len() > MAX_MESSAGE_BYTES {
             check.fail(&format!("prompt.messages[{n}].text"), "is larger than 1 MiB");
         }
-        total += message.text.len();
+        total += message.text.len() + message.images.iter().map(|i| i.data.len()).sum::<usize>();
         total += message.tool_calls.iter().map(|c| c.id.len() + c.name.len() + c.arguments_json.len()).sum::<usize>();
     }
     check.ensure(total <= MAX_PROMPT_BYTES, "prompt.messages", "are larger than 8 MiB together");
+    let images = prompt.messages.iter().map(|m| m.images.len()).sum::<usize>();
+    check.ensure(images <= parts::MAX_IMAGES, "prompt.messages", format!("hold more than {} images", parts::MAX_IMAGES));
 }
 
 fn message(check: &mut Check, n: usize, message: pb::Message) -> Message {
@@ -100,7 +108,14 @@ fn message(check: &mut Check, n: usize, message: pb::Message) -> Message {
         check.ensure(!call.id.is_empty(), &field(&format!("tool_calls[{k}].id")), "is required");
     }
     let calls = message.tool_calls.into_iter().map(|c| ToolCall { id: c.id, name: c.name, arguments: c.arguments_json });
-    Message { role, text: message.text, tool_calls: calls.collect(), tool_call_id: message.tool_call_id }
+    Message {
+        role,
+        text: message.text,
+        tool_calls: calls.collect(),
+        tool_call_id: message.tool_call_id,
+        images: parts::images(check, role, &field("images"), message.images),
+        reasoning_state: parts::reasoning_state(check, role, &field("reasoning_state"), &message.reasoning_state),
+    }
 }
 
 fn tool(check: &mut Check, n: usize, tool: pb::Tool) -> Tool {
@@ -144,11 +159,12 @@ pub(crate) fn completion(model: String, whole: Completion) -> pb::Completion {
         tool_calls: calls.collect(),
         finish_reason: finish(whole.finish).into(),
         usage: Some(usage(whole.usage)),
+        reasoning_state: whole.reasoning_state.map(|s| s.to_bytes().into()).unwrap_or_default(),
     }
 }
 
-/// One step of a streamed answer.
-pub(crate) fn delta(model: &str, delta: Delta) -> pb::StreamCompleteResponse {
+/// One step of a streamed answer; `None` for what is not the caller's.
+pub(crate) fn delta(model: &str, delta: Delta) -> Option<pb::StreamCompleteResponse> {
     use pb::stream_complete_response::Event;
     let event = match delta {
         Delta::Started => Event::Started(pb::CompletionStarted { model: model.to_owned() }),
@@ -157,11 +173,14 @@ pub(crate) fn delta(model: &str, delta: Delta) -> pb::StreamCompleteResponse {
         Delta::ToolCall { index, id, name, arguments } => {
             Event::ToolCallDelta(pb::ToolCallDelta { index, id, name, arguments_delta: arguments })
         }
-        Delta::Completed { finish: reason, usage: used } => {
-            Event::Completed(pb::CompletionEnded { finish_reason: finish(reason).into(), usage: Some(usage(used)) })
-        }
+        Delta::Usage(_) => return None,
+        Delta::Completed { finish: reason, usage: used, reasoning_state } => Event::Completed(pb::CompletionEnded {
+            finish_reason: finish(reason).into(),
+            usage: Some(usage(used)),
+            reasoning_state: reasoning_state.map(|s| s.to_bytes().into()).unwrap_or_default(),
+        }),
     };
-    pb::StreamCompleteResponse { event: Some(event) }
+    Some(pb::StreamCompleteResponse { event: Some(event) })
 }
 
 /// A page of models.
@@ -173,6 +192,9 @@ pub(crate) fn models(listed: Listed) -> pb::ListModelsResponse {
         context_window: m.info.context_window,
         tools: m.info.tools,
         default: m.default,
+        images: m.info.images,
+        reasoning: m.info.reasoning,
+        json_format: m.info.json,
     });
     pb::ListModelsResponse { models: models.collect(), next_page_token: listed.next_page_token }
 }
@@ -193,6 +215,8 @@ fn finish(finish: Finish) -> pb::FinishReason {
         Finish::Length => pb::FinishReason::Length,
         Finish::ToolCalls => pb::FinishReason::ToolCalls,
         Finish::ContentFilter => pb::FinishReason::ContentFilter,
+        Finish::Refusal => pb::FinishReason::Refusal,
+        Finish::Paused => pb::FinishReason::Paused,
     }
 }
 
@@ -203,12 +227,18 @@ fn usage(usage: Usage) -> pb::Usage {
         cached_input_tokens: usage.cached_input,
         reasoning_tokens: usage.reasoning,
         estimated: usage.estimated,
+        cache_write_tokens: usage.cache_write,
+        image_tokens: usage.images,
+        provider_cost_micros: usage.cost_micros,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::model::{Effort, ReasoningState, StateItem};
 
     fn user(text: &str) -> pb::Message {
         pb::Message { role: pb::Role::User.into(), text: text.into(), ..Default::default() }
@@ -268,5 +298,55 @@ mod tests {
         assert_eq!(fields(required), ["prompt.tool_choice"]);
         let nan = pb::Prompt { messages: vec![user("a")], temperature: Some(f64::NAN), ..Default::default() };
         assert_eq!(fields(nan), ["prompt.temperature"]);
+    }
+
+    #[test]
+    fn images_and_forms_are_checked() {
+        let png = Bytes::from_static(b"\x89PNG\r\n\x1a\nrest");
+        let image = |data: &Bytes, media_type: &str| pb::Image { data: data.clone(), media_type: media_type.into() };
+        let shown = |images: Vec<pb::Image>| pb::Message { images, ..user("look") };
+        let good = pb::Prompt {
+            messages: vec![shown(vec![image(&png, "image/png")])],
+            reasoning_effort: pb::ReasoningEffort::High.into(),
+            json_format: Some(pb::JsonFormat { schema_json: r#"{"type":"object"}"#.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let asked = prompt(Some(good)).unwrap().request;
+        assert_eq!(asked.messages[0].images[0].media_type, "image/png");
+        assert_eq!((asked.effort, asked.json.unwrap().name.as_str()), (Some(Effort::High), "answer"));
+        let large = Bytes::from([b"\xff\xd8\xff".to_vec(), vec![0; 5 << 20]].concat());
+        let bad = pb::Prompt {
+            messages: vec![
+                shown(vec![image(&png, "image/gif"), image(&png, "image/tiff"), image(&large, "image/jpeg")]),
+                pb::Message { reasoning_state: Bytes::from_static(b"junk"), ..user("x") },
+            ],
+            reasoning_effort: 77,
+            json_format: Some(pb::JsonFormat { name: "a b".into(), schema_json: "[]".into(), strict: true }),
+            ..Default::default()
+        };
+        let expected = [
+            "prompt.messages[0].images[0].data",
+            "prompt.messages[0].images[1].media_type",
+            "prompt.messages[0].images[2].data",
+            "prompt.messages[1].reasoning_state",
+            "prompt.messages[1].reasoning_state",
+            "prompt.reasoning_effort",
+            "prompt.json_format.name",
+            "prompt.json_format.schema_json",
+        ];
+        assert_eq!(fields(bad), expected);
+        let many = pb::Prompt { messages: vec![shown(vec![image(&png, "image/png"); 21])], ..Default::default() };
+        assert_eq!(fields(many), ["prompt.messages"]);
+    }
+
+    #[test]
+    fn a_reasoning_record_comes_back_as_it_went() {
+        let item = StateItem { calls_before: 0, value: serde_json::json!({"type": "thinking"}) };
+        let state = ReasoningState { wire: "anthropic".into(), model: "m".into(), items: vec![item] };
+        let whole = Completion { reasoning_state: Some(state.clone()), ..Completion::default() };
+        let reasoning_state = completion("p/m".into(), whole).reasoning_state;
+        let again = pb::Message { role: pb::Role::Assistant.into(), reasoning_state, ..Default::default() };
+        let asked = prompt(Some(pb::Prompt { messages: vec![again], ..Default::default() })).unwrap();
+        assert_eq!(asked.request.messages[0].reasoning_state, Some(state));
     }
 }

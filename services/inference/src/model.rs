@@ -1,5 +1,11 @@
 //! What a call of a model is made of, whoever provides it: prompts, deltas, completions, usage.
 
+use bytes::Bytes;
+
+mod reasoning;
+
+pub(crate) use reasoning::{Effort, ReasoningState, StateItem};
+
 /// The separator between provider and model in a model's id.
 pub(crate) const SEPARATOR: char = '/';
 
@@ -38,6 +44,28 @@ pub(crate) struct Message {
     pub(crate) tool_calls: Vec<ToolCall>,
     /// For a tool's message: the call that it answers.
     pub(crate) tool_call_id: String,
+    /// What the person shows.
+    pub(crate) images: Vec<Image>,
+    /// For an assistant's message: the record of the reasoning that led to it.
+    pub(crate) reasoning_state: Option<ReasoningState>,
+}
+
+impl Message {
+    /// A message of words alone.
+    pub(crate) fn new(role: Role, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let (tool_calls, tool_call_id, images) = (Vec::new(), String::new(), Vec::new());
+        Self { role, text, tool_calls, tool_call_id, images, reasoning_state: None }
+    }
+}
+
+/// A picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Image {
+    /// The file's bytes.
+    pub(crate) data: Bytes,
+    /// What they are: `image/png` or the like.
+    pub(crate) media_type: &'static str,
 }
 
 /// A tool that the model may call.
@@ -63,6 +91,17 @@ pub(crate) enum ToolChoice {
     Required,
 }
 
+/// The JSON that an answer shall be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct JsonFormat {
+    /// A name for the schema.
+    pub(crate) name: String,
+    /// The JSON Schema.
+    pub(crate) schema: serde_json::Value,
+    /// The schema is closed, so that a provider can promise it.
+    pub(crate) strict: bool,
+}
+
 /// What to complete. `model` is the provider's own name of the model, without the provider.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Request {
@@ -78,6 +117,10 @@ pub(crate) struct Request {
     pub(crate) max_output_tokens: u32,
     /// `None`: the provider's default.
     pub(crate) temperature: Option<f64>,
+    /// How much to reason; `None`: the model's own default.
+    pub(crate) effort: Option<Effort>,
+    /// The JSON that the answer shall be; `None`: free text.
+    pub(crate) json: Option<JsonFormat>,
 }
 
 /// Why a model stopped.
@@ -94,6 +137,10 @@ pub(crate) enum Finish {
     ToolCalls,
     /// The provider's content rules stopped it.
     ContentFilter,
+    /// It declined; its text says so.
+    Refusal,
+    /// The provider paused a long answer.
+    Paused,
 }
 
 /// What a call used.
@@ -105,8 +152,14 @@ pub(crate) struct Usage {
     pub(crate) output: u64,
     /// The part of `input` that the provider had cached.
     pub(crate) cached_input: u64,
+    /// The part of `input` that the provider wrote into its cache.
+    pub(crate) cache_write: u64,
+    /// The part of `input` that was images.
+    pub(crate) images: u64,
     /// The part of `output` that was reasoning.
     pub(crate) reasoning: u64,
+    /// What the provider says that the call cost, in micro-units of US dollars.
+    pub(crate) cost_micros: Option<i64>,
     /// True when these are our own estimate.
     pub(crate) estimated: bool,
 }
@@ -131,12 +184,17 @@ pub(crate) enum Delta {
         /// More of the arguments' JSON text.
         arguments: String,
     },
+    /// What the provider has counted so far: what is paid for when the answer does not come to its end. Each replaces the
+    /// one before; not for the caller.
+    Usage(Usage),
     /// The end.
     Completed {
         /// Why the model stopped.
         finish: Finish,
         /// What it used.
         usage: Usage,
+        /// What the model wants to see again with this answer.
+        reasoning_state: Option<Box<ReasoningState>>,
     },
 }
 
@@ -153,6 +211,8 @@ pub(crate) struct Completion {
     pub(crate) finish: Finish,
     /// What it used.
     pub(crate) usage: Usage,
+    /// The record of its reasoning, when the provider wants it back.
+    pub(crate) reasoning_state: Option<ReasoningState>,
 }
 
 impl Completion {
@@ -170,7 +230,11 @@ impl Completion {
                     call.arguments.push_str(&arguments);
                 }
             }
-            Delta::Completed { finish, usage } => (self.finish, self.usage) = (finish, usage),
+            Delta::Usage(usage) => self.usage = usage,
+            Delta::Completed { finish, usage, reasoning_state } => {
+                (self.finish, self.usage) = (finish, usage);
+                self.reasoning_state = reasoning_state.map(|s| *s);
+            }
         }
     }
 }
@@ -186,6 +250,12 @@ pub(crate) struct ModelInfo {
     pub(crate) context_window: u64,
     /// True when it can call tools.
     pub(crate) tools: bool,
+    /// True when it takes images.
+    pub(crate) images: bool,
+    /// True when it can reason first.
+    pub(crate) reasoning: bool,
+    /// True when its provider can hold it to a JSON schema.
+    pub(crate) json: bool,
 }
 
 /// Splits `provider/model` at the first slash: the model's part may hold slashes itself.
@@ -212,12 +282,19 @@ pub(crate) fn estimate_tokens(text: &str) -> u64 {
     tokens + word.div_ceil(6)
 }
 
+/// What an image costs, about: providers charge by its size in pixels, some hundreds to some thousands.
+const IMAGE_TOKENS: u64 = 1_000;
+
 /// The tokens of a request, about.
 pub(crate) fn estimate_request(request: &Request) -> u64 {
     let messages: u64 = request
         .messages
         .iter()
-        .map(|m| 4 + estimate_tokens(&m.text) + m.tool_calls.iter().map(|c| 4 + estimate_tokens(&c.arguments)).sum::<u64>())
+        .map(|m| {
+            4 + estimate_tokens(&m.text)
+                + IMAGE_TOKENS * m.images.len() as u64
+                + m.tool_calls.iter().map(|c| 4 + estimate_tokens(&c.arguments)).sum::<u64>()
+        })
         .sum();
     let tools: u64 =
         request.tools.iter().map(|t| 8 + estimate_tokens(&t.description) + estimate_tokens(&t.parameters.to_string())).sum();
@@ -260,7 +337,7 @@ mod tests {
             call(1, "y", "g", "{}"),
             call(0, "", "", "}"),
             Delta::Text("b".into()),
-            Delta::Completed { finish: Finish::ToolCalls, usage: Usage { input: 1, ..Usage::default() } },
+            Delta::Completed { finish: Finish::ToolCalls, usage: Usage { input: 1, ..Usage::default() }, reasoning_state: None },
         ];
         let mut whole = Completion::default();
         deltas.into_iter().for_each(|delta| whole.push(delta));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use futures::future::ready;
 use futures::stream::BoxStream;
 use slipway_proto::inference as pb;
 use slipway_proto::inference::inference_service_server::InferenceService;
@@ -34,7 +35,7 @@ impl InferenceService for Rpc {
         let asked = convert::prompt(request.into_inner().prompt)?;
         let (model, deltas) = self.0.stream_complete(asked).map_err(status)?;
         // Mapped in place: the reader polls the provider's connection itself.
-        let events = deltas.map(move |delta| delta.map(|d| convert::delta(&model, d)).map_err(status));
+        let events = deltas.filter_map(move |delta| ready(delta.map(|d| convert::delta(&model, d)).map_err(status).transpose()));
         Ok(Response::new(events.boxed()))
     }
 

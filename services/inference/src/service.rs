@@ -100,7 +100,7 @@ impl Inference {
         let text = "Say ok.".to_owned();
         let request = Request {
             model: target.model,
-            messages: vec![Message { role: Role::User, text, tool_calls: Vec::new(), tool_call_id: String::new() }],
+            messages: vec![Message::new(Role::User, text)],
             max_output_tokens: TEST_TOKENS,
             ..Request::default()
         };

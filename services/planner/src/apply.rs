@@ -212,7 +212,11 @@ impl<'a> Desk<'a> {
         let completion = self.attempt.ask(plan, talk.messages.clone(), &prompt::edit_tools()).await?;
         let finish = completion.finish_reason();
         let calls = named(completion.tool_calls, talk.messages.len());
-        talk.messages.push(Message { tool_calls: calls.clone(), ..message(Role::Assistant, &completion.text) });
+        talk.messages.push(Message {
+            tool_calls: calls.clone(),
+            reasoning_state: completion.reasoning_state,
+            ..message(Role::Assistant, &completion.text)
+        });
         if calls.is_empty() {
             talk.idle += 1;
             talk.said = completion.text;

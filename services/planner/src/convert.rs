@@ -217,6 +217,7 @@ pub(crate) fn usage(usage: &Usage) -> inference::Usage {
         cached_input_tokens: usage.cached_input_tokens,
         reasoning_tokens: usage.reasoning_tokens,
         estimated: usage.estimated,
+        ..inference::Usage::default()
     }
 }
 

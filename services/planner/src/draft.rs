@@ -86,7 +86,11 @@ fn submitted(completion: &Completion) -> String {
 fn correct(messages: &mut Vec<Message>, completion: Completion, wrong: &str) {
     let said = format!("error: the plan cannot be used: {wrong}. Call submit_plan again with the whole plan.");
     let calls = completion.tool_calls;
-    messages.push(Message { tool_calls: calls.clone(), ..message(Role::Assistant, &completion.text) });
+    messages.push(Message {
+        tool_calls: calls.clone(),
+        reasoning_state: completion.reasoning_state,
+        ..message(Role::Assistant, &completion.text)
+    });
     for call in &calls {
         messages.push(Message { tool_call_id: call.id.clone(), ..message(Role::Tool, &said) });
     }

@@ -202,7 +202,7 @@ impl InferenceService for Fake {
         let response = |event| inference::StreamCompleteResponse { event: Some(event) };
         let ended = move |reason: FinishReason| {
             let usage = Usage { input_tokens: 7, output_tokens: 3, ..Usage::default() };
-            response(E::Completed(CompletionEnded { finish_reason: reason.into(), usage: Some(usage) }))
+            response(E::Completed(CompletionEnded { finish_reason: reason.into(), usage: Some(usage), ..Default::default() }))
         };
         let play = stream::unfold((script.into_iter(), Open(world), false), move |(mut script, open, over)| async move {
             if over {

@@ -279,7 +279,7 @@ mod tests {
 
     fn ask(context: &str, question: &str) -> String {
         let text = format!("<context>\n{context}\n</context>\n<question>\n{question}\n</question>");
-        answer(&[Message { role: Role::User, text, tool_calls: Vec::new(), tool_call_id: String::new() }])
+        answer(&[Message::new(Role::User, text)])
     }
 
     const VALUES: &str = "<source index=\"1\" path=\"values.yaml\" start_line=\"20\" end_line=\"30\">\n# The front door\ngateway:\n  # -- How many gateways run\n  replicas: 1\n  service:\n    type: ClusterIP\n    port: 50051\n  ingress:\n    host: \"\"\nplanner:\n  replicas: 4\n</source>\n<source index=\"2\" path=\"README.md\" start_line=\"1\" end_line=\"3\">\n# Chart\nThe gateway listens on a port.\nNothing else.\n</source>";
@@ -354,8 +354,7 @@ mod tests {
 
     #[test]
     fn without_sources_it_says_what_it_is() {
-        let plain =
-            answer(&[Message { role: Role::User, text: "hi".into(), tool_calls: Vec::new(), tool_call_id: String::new() }]);
+        let plain = answer(&[Message::new(Role::User, "hi")]);
         assert!(plain.contains("without a language model") && plain.contains("OPENAI_API_KEY"), "{plain}");
         assert!(ask("", "x?").contains("Nothing that was found"));
     }

@@ -17,7 +17,7 @@ pub(super) fn files(all: &[(&str, &str)]) -> Files {
 }
 
 fn message(role: Role, text: String) -> Message {
-    Message { role, text, tool_calls: Vec::new(), tool_call_id: String::new() }
+    Message::new(role, text)
 }
 
 fn tools(names: &[&str]) -> Vec<Tool> {

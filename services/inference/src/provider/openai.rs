@@ -150,7 +150,8 @@ impl Provider for OpenAi {
         for name in &self.configured {
             if !models.iter().any(|m| m.name == *name) {
                 let context_window = catalog::context_window(name);
-                models.push(ModelInfo { name: name.clone(), display_name: name.clone(), context_window, tools: true });
+                let display_name = name.clone();
+                models.push(ModelInfo { name: name.clone(), display_name, context_window, tools: true, ..ModelInfo::default() });
             }
         }
         models
@@ -191,6 +192,7 @@ impl ListedModel {
             tools: self.supported_parameters.is_none_or(|p| p.iter().any(|p| p == "tools")),
             display_name: self.name.unwrap_or_else(|| self.id.clone()),
             name: self.id,
+            ..ModelInfo::default()
         }
     }
 }

@@ -238,7 +238,7 @@ impl Reader {
             other => other,
         };
         let estimate = Usage { input, output: self.written.div_ceil(4) as u64, estimated: true, ..Usage::default() };
-        Ok(Delta::Completed { finish, usage: self.usage.unwrap_or(estimate) })
+        Ok(Delta::Completed { finish, usage: self.usage.unwrap_or(estimate), reasoning_state: None })
     }
 }
 
@@ -252,7 +252,7 @@ impl Usage {
             output: wire.completion_tokens.unwrap_or(0),
             cached_input: wire.prompt_tokens_details.as_ref().and_then(|d| d.cached_tokens).unwrap_or(0),
             reasoning: wire.completion_tokens_details.as_ref().and_then(|d| d.reasoning_tokens).unwrap_or(0),
-            estimated: false,
+            ..Self::default()
         })
     }
 }

@@ -127,7 +127,7 @@ mod tests {
     use crate::model::{Tool, ToolCall};
 
     fn message(role: Role, text: &str) -> Message {
-        Message { role, text: text.into(), tool_calls: Vec::new(), tool_call_id: String::new() }
+        Message::new(role, text)
     }
 
     #[test]
@@ -144,6 +144,7 @@ mod tests {
             tool_choice: ToolChoice::Required,
             max_output_tokens: 9,
             temperature: Some(0.5),
+            ..Request::default()
         };
         let body: Value = serde_json::from_slice(&encode(&request, false).unwrap()).unwrap();
         assert_eq!(body["messages"][1]["content"], Value::Null);

@@ -136,7 +136,7 @@ fn refusal(status: &str, more: &str, body: &str) -> Vec<Act> {
 }
 
 fn request() -> Request {
-    let message = Message { role: Role::User, text: "hi".into(), tool_calls: Vec::new(), tool_call_id: String::new() };
+    let message = Message::new(Role::User, "hi");
     Request { model: "some/model".into(), messages: vec![message], ..Request::default() }
 }
 
@@ -173,7 +173,7 @@ async fn a_recorded_stream_is_read_whole() {
     assert_eq!(whole.text, "Hé\n\"llo\" 😀 there");
     assert_eq!(whole.reasoning, "think hard");
     assert_eq!(whole.finish, Finish::Stop);
-    assert_eq!(whole.usage, Usage { input: 11, output: 7, cached_input: 4, reasoning: 3, estimated: false });
+    assert_eq!(whole.usage, Usage { input: 11, output: 7, cached_input: 4, reasoning: 3, ..Usage::default() });
     let sent = upstream.bodies.recv().await.unwrap();
     assert!(sent.starts_with("POST /v1/chat/completions HTTP/1.1"));
     assert!(sent.to_lowercase().contains("authorization: bearer sk-test-key"));
@@ -221,7 +221,7 @@ fn a_cut_after_any_byte_ends_in_an_error_or_cleanly() {
         let (text, end) = read_cut(&bytes[..cut]);
         assert!("Hé\n\"llo\" 😀 there".starts_with(&text), "cut at {cut}: {text:?}");
         match end {
-            Ok(Delta::Completed { finish, usage }) => {
+            Ok(Delta::Completed { finish, usage, .. }) => {
                 assert!(cut >= finished, "cut at {cut} passes for a whole answer");
                 assert_eq!(finish, Finish::Stop);
                 assert!(usage.estimated || usage.output == 7);
