@@ -28,7 +28,7 @@ pub(crate) async fn serve(settings: &Settings, out: &Out, service: Service, list
     let metrics = Metrics::new();
     if service == Service::Gateway {
         let key = data.identity_key(settings)?;
-        let parts = Parts::new(settings, &data, &key).await?;
+        let parts = Parts::new(settings, &data, &key, &metrics).await?;
         // What has no address is not served; the gateway says so.
         let known: Vec<_> = SERVICES.into_iter().filter(|s| settings.services.of(*s).is_some()).collect();
         if known.is_empty() {
@@ -51,14 +51,14 @@ pub(crate) async fn serve(settings: &Settings, out: &Out, service: Service, list
     }
     let listener = bind(settings, service, &listen).await?;
     let key = data.identity_key(settings)?;
-    let parts = Parts::new(settings, &data, &key).await?;
+    let parts = Parts::new(settings, &data, &key, &metrics).await?;
     if settings.bus.url.is_empty() && matches!(service, Service::FileStore | Service::Embedding) {
         tracing::warn!("bus.url is empty: events stay in this process, so that new revisions do not reach the search index");
     }
     let exporter = Exporter::bind(&settings.telemetry, &metrics).await?;
     let mut server = Server::new(key.clone());
     let _lock = parts.add(service, &|s| parts.remote(s), &mut server).await?;
-    parts.add_bus(&metrics, &mut server);
+    parts.add_bus(&mut server);
     parts.add_certificates(&mut server);
     let scheme = if parts.tls.is_some() { "https" } else { "http" };
     say(out, service, &format!("{scheme}://{}", listener.local_addr()?))?;

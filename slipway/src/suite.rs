@@ -28,15 +28,21 @@ pub(crate) struct Parts<'a> {
     /// How services speak with each other, where they speak TLS.
     pub(crate) tls: Option<Tls>,
     pub(crate) bus: Bus,
+    pub(crate) metrics: Metrics,
     stores: Opened,
 }
 
 impl<'a> Parts<'a> {
     /// Connects the bus that the settings name.
-    pub(crate) async fn new(settings: &'a Settings, data: &'a DataDir, key: &'a IdentityKey) -> anyhow::Result<Self> {
+    pub(crate) async fn new(
+        settings: &'a Settings,
+        data: &'a DataDir,
+        key: &'a IdentityKey,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
         let bus = Bus::connect(&settings.bus).await?;
         let tls = settings.tls.is_set().then(|| Tls::mutual(&settings.tls)).transpose()?;
-        Ok(Self { settings, data, key, tls, bus, stores: Opened::default() })
+        Ok(Self { settings, data, key, tls, bus, metrics: metrics.clone(), stores: Opened::default() })
     }
 
     /// Opens one service's store and registers it with the server; `neighbour` leads to the others.
@@ -61,7 +67,8 @@ impl<'a> Parts<'a> {
                 slipway_embedding::build(&settings.embedding, deps, server).await?;
             }
             Service::Inference => {
-                slipway_inference::build(&settings.inference, slipway_inference::Deps::default(), server).await?;
+                let deps = slipway_inference::Deps { metrics: self.metrics.clone() };
+                slipway_inference::build(&settings.inference, deps, server).await?;
             }
             Service::Planner => {
                 let deps = slipway_planner::Deps {
@@ -89,14 +96,14 @@ impl<'a> Parts<'a> {
     }
 
     /// Runs the bus with the server, and measures what waits for it.
-    pub(crate) fn add_bus(&self, metrics: &Metrics, server: &mut Server) {
+    pub(crate) fn add_bus(&self, server: &mut Server) {
         let (bus, shutdown) = (self.bus.clone(), server.shutdown());
         let stop = shutdown.clone();
         server.add_task("bus", async move { bus.run(stop).await });
         if self.settings.telemetry.metrics_listen.is_empty() {
             return;
         }
-        let backlogs = Backlogs::new(metrics.clone(), self.stores.clone(), self.bus.clone());
+        let backlogs = Backlogs::new(self.metrics.clone(), self.stores.clone(), self.bus.clone());
         server.add_task("backlogs", async move {
             shutdown.run_until_cancelled(backlogs.measure()).await;
         });

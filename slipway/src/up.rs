@@ -31,12 +31,12 @@ pub(crate) async fn up(settings: &Settings, out: &Out) -> anyhow::Result<()> {
         metrics: metrics.clone(),
     };
     let gateway = Gateway::build(&settings.gateway, deps).await?;
-    let parts = Parts::new(settings, &data, &key).await?;
+    let parts = Parts::new(settings, &data, &key, &metrics).await?;
     let mut locks = Vec::new();
     for service in SERVICES {
         locks.extend(parts.add(service, &|_| Ok(local.clone()), &mut server).await?);
     }
-    parts.add_bus(&metrics, &mut server);
+    parts.add_bus(&mut server);
     let running = server.start().await;
     welcome(settings, &data, &gateway, out)?;
     process::run(signals, running, exporter, |stop| async {

@@ -62,6 +62,7 @@ struct Families {
     jobs: IntGaugeVec,
     job_lag: GaugeVec,
     redeliveries: IntCounter,
+    catalogue: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -85,6 +86,10 @@ impl Metrics {
         let job_lag =
             Opts::new("slipway_job_lag_seconds", "How long the oldest job that is due has been waiting for a worker, by kind.");
         let redeliveries = Opts::new("slipway_bus_redeliveries_total", "Events that were delivered to this process again.");
+        let catalogue = Opts::new(
+            "slipway_inference_catalogue_refreshes_total",
+            "How often the operator's changed catalogue of models was read again, by outcome: ok, failed.",
+        );
         let families = Families {
             registry: Registry::new(),
             requests: IntCounterVec::new(requests, &["service", "method", "code"]).expect(valid),
@@ -95,6 +100,7 @@ impl Metrics {
             jobs: IntGaugeVec::new(jobs, &["store", "kind", "state"]).expect(valid),
             job_lag: GaugeVec::new(job_lag, &["store", "kind"]).expect(valid),
             redeliveries: IntCounter::with_opts(redeliveries).expect(valid),
+            catalogue: IntCounterVec::new(catalogue, &["outcome"]).expect(valid),
         };
         let once = "each family is registered once in a new registry";
         families.registry.register(Box::new(families.requests.clone())).expect(once);
@@ -105,6 +111,7 @@ impl Metrics {
         families.registry.register(Box::new(families.jobs.clone())).expect(once);
         families.registry.register(Box::new(families.job_lag.clone())).expect(once);
         families.registry.register(Box::new(families.redeliveries.clone())).expect(once);
+        families.registry.register(Box::new(families.catalogue.clone())).expect(once);
         #[cfg(target_os = "linux")]
         families.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self())).expect(once);
         Metrics(Arc::new(families))
@@ -145,6 +152,11 @@ impl Metrics {
     /// How many deliveries of events were not their first, up to now.
     pub fn redeliveries(&self, total: u64) {
         self.0.redeliveries.inc_by(total.saturating_sub(self.0.redeliveries.get()));
+    }
+
+    /// Counts that the catalogue of models was read again, well or not.
+    pub fn catalogue_refreshed(&self, ok: bool) {
+        self.0.catalogue.with_label_values(&[if ok { "ok" } else { "failed" }]).inc();
     }
 
     /// Everything, in Prometheus' text format.

@@ -4,9 +4,12 @@ use slipway_proto::inference as pb;
 use slipway_rpc::{Check, Fault};
 
 use crate::model::{Completion, Delta, Finish, Message, Request, Role, Tool, ToolCall, ToolChoice, Usage};
-use crate::service::{Asked, Listed, Tested};
+use crate::service::{Asked, Tested};
 
+mod listing;
 mod parts;
+
+pub(crate) use listing::{list_models, models};
 
 const MAX_MODEL: usize = 200;
 const MAX_MESSAGES: usize = 1_000;
@@ -14,9 +17,6 @@ const MAX_MESSAGE_BYTES: usize = 1 << 20;
 const MAX_PROMPT_BYTES: usize = 8 << 20;
 const MAX_TOOLS: usize = 128;
 const MAX_TOOL_NAME: usize = 64;
-const PAGE: u32 = 100;
-const MAX_PAGE: u32 = 1_000;
-const MAX_PAGE_TOKEN: usize = 1_000;
 
 /// A prompt as asked: the model's id, and the rest with the model's name still open.
 pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
@@ -140,15 +140,6 @@ pub(crate) fn test_connection(request: &pb::TestConnectionRequest) -> Result<Str
     Ok(model)
 }
 
-/// The page that a list is for.
-pub(crate) fn list_models(request: pb::ListModelsRequest) -> Result<(u32, String), Fault> {
-    let mut check = Check::new();
-    let size = check.page_size("page_size", request.page_size, PAGE, MAX_PAGE);
-    check.ensure(request.page_token.len() <= MAX_PAGE_TOKEN, "page_token", format!("is longer than {MAX_PAGE_TOKEN} characters"));
-    check.finish()?;
-    Ok((size, request.page_token))
-}
-
 /// A whole answer.
 pub(crate) fn completion(model: String, whole: Completion) -> pb::Completion {
     let calls = whole.tool_calls.into_iter().map(|c| pb::ToolCall { id: c.id, name: c.name, arguments_json: c.arguments });
@@ -181,22 +172,6 @@ pub(crate) fn delta(model: &str, delta: Delta) -> Option<pb::StreamCompleteRespo
         }),
     };
     Some(pb::StreamCompleteResponse { event: Some(event) })
-}
-
-/// A page of models.
-pub(crate) fn models(listed: Listed) -> pb::ListModelsResponse {
-    let models = listed.models.into_iter().map(|m| pb::Model {
-        id: m.id,
-        provider: m.provider,
-        display_name: m.info.display_name,
-        context_window: m.info.context_window,
-        tools: m.info.tools,
-        default: m.default,
-        images: m.info.images,
-        reasoning: m.info.reasoning,
-        json_format: m.info.json,
-    });
-    pb::ListModelsResponse { models: models.collect(), next_page_token: listed.next_page_token }
 }
 
 /// How a connection test went.

@@ -4,6 +4,7 @@
 //! deterministic rule engine that needs no key and no network. Keeps no state, publishes nothing, calls no neighbour.
 
 mod builtin;
+mod catalogue;
 mod convert;
 mod error;
 mod model;
@@ -18,9 +19,11 @@ use std::sync::Arc;
 
 use slipway_proto::inference::inference_service_server::InferenceServiceServer;
 use slipway_rpc::{BuildError, Server};
+use slipway_telemetry::Metrics;
 
-pub use settings::{ProviderKind, ProviderSettings, Settings};
+pub use settings::{CatalogueSettings, ProviderKind, ProviderSettings, Settings};
 
+use catalogue::Catalogue;
 use provider::Providers;
 use rpc::Rpc;
 use service::Inference;
@@ -28,19 +31,25 @@ use service::Inference;
 // A prompt may hold 8 MiB of messages, and tools besides.
 const MAX_REQUEST_BYTES: usize = 16 << 20;
 
-/// What this service needs of others: nothing.
+/// What this service needs of others.
 #[derive(Debug, Default)]
-pub struct Deps {}
+pub struct Deps {
+    /// Where it counts.
+    pub metrics: Metrics,
+}
 
 /// Wires the service and registers it. Connects to no provider yet. The process must have installed its TLS provider
 /// (`rustls::crypto::ring`) when a provider is configured.
-pub async fn build(settings: &Settings, _deps: Deps, server: &mut Server) -> Result<(), BuildError> {
+pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Result<(), BuildError> {
     settings.check().map_err(BuildError::new)?;
     let in_force = settings.in_force(|name| std::env::var(name).ok());
     let names: Vec<_> = in_force.providers.keys().map(String::as_str).collect();
     tracing::info!(default_model = in_force.default_model, providers = names.join(" "), "models configured");
     let providers = Providers::new(&in_force).map_err(|e| BuildError::of("a model provider's client cannot be made", e))?;
-    let service = InferenceServiceServer::new(Rpc(Arc::new(Inference::new(providers))));
+    let catalogue = Catalogue::open(&in_force, deps.metrics).map_err(|e| BuildError::of("inference.catalogue", e))?;
+    let catalogue = Arc::new(catalogue);
+    server.add_task("catalogue", catalogue.clone().watch(server.shutdown()));
+    let service = InferenceServiceServer::new(Rpc(Arc::new(Inference::new(providers, catalogue))));
     server.add_service(service.max_decoding_message_size(MAX_REQUEST_BYTES));
     Ok(())
 }

@@ -13,7 +13,6 @@ use crate::error::{Error, ProviderError};
 use crate::model::{Completion, Delta, ModelInfo, Request, split_model};
 use crate::settings::{ProviderKind, Settings};
 
-pub(crate) mod catalog;
 pub(crate) mod openai;
 
 use openai::OpenAi;

@@ -41,8 +41,8 @@ impl InferenceService for Rpc {
 
     async fn list_models(&self, request: Request<pb::ListModelsRequest>) -> Result<Response<pb::ListModelsResponse>, Status> {
         Ctx::of(&request)?;
-        let (size, token) = convert::list_models(request.into_inner())?;
-        let listed = self.0.list_models(size, &token).await.map_err(status)?;
+        let wanted = convert::list_models(request.into_inner())?;
+        let listed = self.0.list_models(wanted).await.map_err(status)?;
         Ok(Response::new(convert::models(listed)))
     }
 

@@ -1,6 +1,7 @@
 //! The settings of this service and what they are in force, with the providers that the environment turns on.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -28,6 +29,16 @@ pub struct Settings {
     pub builtin_delta_delay_ms: u64,
     /// Providers by name: the part of a model's id before the slash.
     pub providers: BTreeMap<String, ProviderSettings>,
+    /// What models are and cost.
+    pub catalogue: CatalogueSettings,
+}
+
+/// `[inference.catalogue]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CatalogueSettings {
+    /// A file that goes before what comes with the binary, in the same format. It is read again when it changes.
+    pub path: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -36,6 +47,7 @@ impl Default for Settings {
             default_model: format!("{}/{}", builtin::PROVIDER, builtin::MODEL),
             builtin_delta_delay_ms: 0,
             providers: BTreeMap::new(),
+            catalogue: CatalogueSettings::default(),
         }
     }
 }
@@ -62,6 +74,11 @@ pub struct ProviderSettings {
     pub api_key: Option<SecretString>,
     /// Models to list; any other name is passed on as well.
     pub models: Vec<String>,
+    /// Whose price list holds for what this provider sells: a seller of the catalogue, or `none`. Empty: what `kind` and
+    /// `base_url` tell.
+    pub catalogue: String,
+    /// Names that the provider's owner has given to models: deployment to model, for window and price.
+    pub deployments: BTreeMap<String, String>,
     /// How long connecting may take.
     pub connect_timeout_ms: u64,
     /// How long the provider may take to accept a call.
@@ -79,6 +96,8 @@ impl Default for ProviderSettings {
             base_url: String::new(),
             api_key: None,
             models: Vec::new(),
+            catalogue: String::new(),
+            deployments: BTreeMap::new(),
             connect_timeout_ms: 10_000,
             headers_timeout_ms: 120_000,
             idle_timeout_ms: 120_000,

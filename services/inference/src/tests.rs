@@ -8,7 +8,7 @@ use slipway_rpc::{Channel, Ctx, Fault, IdentityKey, ProjectId, Reason, Running, 
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::{Deps, Settings};
+use crate::{CatalogueSettings, Deps, Settings};
 
 struct Suite {
     client: InferenceServiceClient<Channel>,
@@ -86,7 +86,7 @@ async fn models_come_in_pages() {
     let mut ids = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = suite.ctx.request(pb::ListModelsRequest { page_size: 2, page_token });
+        let request = suite.ctx.request(pb::ListModelsRequest { page_size: 2, page_token, ..Default::default() });
         let page = suite.client.list_models(request).await.unwrap().into_inner();
         assert!(page.models.len() <= 2);
         ids.extend(page.models.into_iter().map(|m| (m.id, m.default)));
@@ -97,10 +97,38 @@ async fn models_come_in_pages() {
     }
     let expected = [("builtin/rules", false), ("local/a/c", false), ("local/b", true), ("local/d", false)];
     assert_eq!(ids, expected.map(|(id, default)| (id.to_owned(), default)));
-    let request = suite.ctx.request(pb::ListModelsRequest { page_size: 0, page_token: "bad".into() });
+    let request = suite.ctx.request(pb::ListModelsRequest { page_token: "bad".into(), ..Default::default() });
     assert_eq!(reason(&suite.client.list_models(request).await.unwrap_err()), Reason::PageTokenInvalid);
-    let request = suite.ctx.request(pb::ListModelsRequest { page_size: 1001, page_token: String::new() });
+    let request = suite.ctx.request(pb::ListModelsRequest { page_size: 1001, ..Default::default() });
     assert_eq!(reason(&suite.client.list_models(request).await.unwrap_err()), Reason::FieldInvalid);
+}
+
+#[tokio::test]
+async fn models_are_chosen_by_provider_and_by_what_they_can() {
+    let mut suite = suite(concat!(
+        "[providers.a]\nbase_url = \"http://127.0.0.1:9/v1\"\nmodels = [\"gpt-4o\", \"o3\", \"mine\"]\n",
+        "[providers.b]\nbase_url = \"http://127.0.0.1:9/v1\"\nmodels = [\"gpt-4o\"]",
+    ))
+    .await;
+    let mut list = async |provider: &str, capabilities: Vec<pb::ModelCapability>| {
+        let capabilities = capabilities.into_iter().map(i32::from).collect();
+        let wanted = pb::ListModelsRequest { provider: provider.into(), capabilities, ..Default::default() };
+        suite.client.list_models(suite.ctx.request(wanted)).await.map(|r| r.into_inner().models)
+    };
+    let ids = |models: Vec<pb::Model>| models.into_iter().map(|m| m.id).collect::<Vec<_>>();
+    assert_eq!(ids(list("b", vec![]).await.unwrap()), ["b/gpt-4o"]);
+    assert_eq!(ids(list("nobody", vec![]).await.unwrap()), [""; 0]);
+    assert_eq!(ids(list("", vec![pb::ModelCapability::Images]).await.unwrap()), ["a/gpt-4o", "a/o3", "b/gpt-4o"]);
+    let both = vec![pb::ModelCapability::Reasoning, pb::ModelCapability::Tools];
+    assert_eq!(ids(list("a", both).await.unwrap()), ["a/o3"]);
+    assert_eq!(reason(&list("", vec![pb::ModelCapability::Unspecified]).await.unwrap_err()), Reason::FieldInvalid);
+
+    let model = list("b", vec![]).await.unwrap().remove(0);
+    assert_eq!((model.context_window, model.max_output_tokens, model.prompt_cache), (128_000, 16_384, true));
+    let price = model.price.unwrap();
+    assert_eq!((price.input_micros, price.cached_input_micros, price.output_micros), (2_500_000, 1_250_000, 10_000_000));
+    assert!(price.version.starts_with("litellm-") && price.effective_from.len() == 10, "{price:?}");
+    assert!(list("a", vec![]).await.unwrap().iter().any(|m| m.id == "a/mine" && m.price.is_none()));
 }
 
 #[tokio::test]
@@ -129,4 +157,12 @@ async fn bad_settings_stop_the_start() {
     let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
     let error = crate::build(&settings, Deps::default(), &mut server).await.unwrap_err();
     assert!(error.to_string().contains("inference.default_model"));
+    let catalogue = CatalogueSettings { path: Some("/nowhere/models.json".into()) };
+    let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
+    let settings = Settings { catalogue, ..Settings::default() };
+    let error = crate::build(&settings, Deps::default(), &mut server).await.unwrap_err();
+    assert!(
+        error.to_string().contains("inference.catalogue") && format!("{error:?}").contains("/nowhere/models.json"),
+        "{error:?}"
+    );
 }

@@ -132,7 +132,7 @@ impl Neighbours {
         let provider = model.split('/').next().unwrap_or(model);
         let mut page_token = String::new();
         loop {
-            let request = ListModelsRequest { page_size: 1_000, page_token };
+            let request = ListModelsRequest { page_size: 1_000, page_token, ..Default::default() };
             let page = self.models.clone().list_models(within(ctx, SHORT).request(request)).await.map_err(fault)?.into_inner();
             if page.models.iter().any(|m| m.id == model || (m.provider == provider && model.contains('/'))) {
                 return Ok(true);

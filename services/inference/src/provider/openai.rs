@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::error::{Kind, ProviderError};
 use crate::model::{ModelInfo, Request, estimate_request};
-use crate::provider::{Deltas, Provider, catalog};
+use crate::provider::{Deltas, Provider};
 use crate::settings::ProviderSettings;
 
 mod call;
@@ -149,9 +149,8 @@ impl Provider for OpenAi {
         let mut models = self.listed().await;
         for name in &self.configured {
             if !models.iter().any(|m| m.name == *name) {
-                let context_window = catalog::context_window(name);
                 let display_name = name.clone();
-                models.push(ModelInfo { name: name.clone(), display_name, context_window, tools: true, ..ModelInfo::default() });
+                models.push(ModelInfo { name: name.clone(), display_name, tools: true, ..ModelInfo::default() });
             }
         }
         models
@@ -186,9 +185,8 @@ impl ListedModel {
     }
 
     fn into_info(self) -> ModelInfo {
-        let known = catalog::context_window(&self.id);
         ModelInfo {
-            context_window: self.context_length.unwrap_or(known),
+            context_window: self.context_length.unwrap_or(0),
             tools: self.supported_parameters.is_none_or(|p| p.iter().any(|p| p == "tools")),
             display_name: self.name.unwrap_or_else(|| self.id.clone()),
             name: self.id,
