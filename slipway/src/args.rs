@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod models;
+
+pub(crate) use models::{Ability, Models};
+
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong command line, settings or field, 3 no such thing, 4 refused by the state of
 things, 5 not signed in or not allowed, 6 the server cannot be reached, 130 stopped by Ctrl-C.
@@ -126,11 +130,7 @@ pub(crate) enum Command {
         rebuild: bool,
     },
     /// List the language models.
-    Models {
-        /// Calls one instead (the default one unless named) and tells how it went.
-        #[arg(long, value_name = "MODEL", num_args = 0..=1, default_missing_value = "")]
-        test: Option<String>,
-    },
+    Models(Models),
     /// Ask a server, or one service of a suite, whether it serves: for probes that run beside it.
     Health,
     /// Dead letters: work that has failed for good, and what to do about it.
@@ -471,17 +471,6 @@ mod tests {
         assert!(parse("slipway dead-letters redrive --service planner x --kind plan").is_err());
         assert!(parse("slipway dead-letters redrive --service planner x").is_ok());
         assert!(parse("slipway dead-letters redrive --service planner --kind plan").is_ok());
-    }
-
-    #[test]
-    fn a_model_test_may_leave_the_model_out() {
-        let test = |line: &str| match parse(line).unwrap().command {
-            Command::Models { test } => test,
-            _ => panic!("models"),
-        };
-        assert_eq!(test("slipway models"), None);
-        assert_eq!(test("slipway models --test").as_deref(), Some(""));
-        assert_eq!(test("slipway models --test openai/x").as_deref(), Some("openai/x"));
     }
 
     #[test]

@@ -77,6 +77,6 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Index { workspace, wait, rebuild } => client::index(&Api::new(&global)?, &out, &workspace, wait, rebuild).await,
         Command::Health => client::health(&Api::new(&global)?, &out).await,
         Command::DeadLetters(command) => client::letters(&Api::new(&global)?, &out, command).await,
-        Command::Models { test } => client::models(&Api::new(&global)?, &out, test).await,
+        Command::Models(asked) => client::models(&Api::new(&global)?, &out, asked).await,
     }
 }

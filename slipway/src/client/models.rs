@@ -1,24 +1,33 @@
 //! `slipway models`
 
-use slipway_proto::inference::{ListModelsRequest, ListModelsResponse, TestConnectionRequest};
+use slipway_proto::inference::{
+    ListModelsRequest, ListModelsResponse, Model, ModelCapability, ModelPrice, TestConnectionRequest,
+};
 
 use super::Api;
+use crate::args::{Ability, Models};
 use crate::error::{Exit, Failure};
 use crate::output::{Out, Table};
 
 /// Lists the models, or tests one.
-pub(crate) async fn models(api: &Api, out: &Out, test: Option<String>) -> anyhow::Result<()> {
-    match test {
+pub(crate) async fn models(api: &Api, out: &Out, asked: Models) -> anyhow::Result<()> {
+    match asked.test {
         Some(model) => connection(api, out, model).await,
-        None => list(api, out).await,
+        None => list(api, out, asked).await,
     }
 }
 
-async fn list(api: &Api, out: &Out) -> anyhow::Result<()> {
+async fn list(api: &Api, out: &Out, asked: Models) -> anyhow::Result<()> {
+    let mut request = ListModelsRequest {
+        page_size: 1000,
+        provider: asked.provider.unwrap_or_default(),
+        capabilities: asked.can.into_iter().map(|can| capability(can).into()).collect(),
+        ..Default::default()
+    };
     let mut response = ListModelsResponse::default();
     loop {
-        let page_token = std::mem::take(&mut response.next_page_token);
-        let page = api.models.clone().list_models(ListModelsRequest { page_size: 1000, page_token }).await?.into_inner();
+        request.page_token = std::mem::take(&mut response.next_page_token);
+        let page = api.models.clone().list_models(request.clone()).await?.into_inner();
         response.models.extend(page.models);
         response.next_page_token = page.next_page_token;
         if response.next_page_token.is_empty() {
@@ -28,14 +37,79 @@ async fn list(api: &Api, out: &Out) -> anyhow::Result<()> {
     if out.json("inference.v1.ListModelsResponse", &response)? {
         return Ok(());
     }
-    let mut table = Table::plain(&["model", "name", "window", "tools", ""], out.paint);
+    let mut table = Table::plain(&["model", "window", "output", "$/M in", "$/M out", "can", ""], out.paint);
     for model in &response.models {
-        let window = if model.context_window == 0 { "?".to_owned() } else { model.context_window.to_string() };
-        let tools = if model.tools { "yes" } else { "no" };
-        let default = if model.default { "default" } else { "" };
-        table.row([model.id.clone(), model.display_name.clone(), window, tools.to_owned(), default.to_owned()]);
+        let price = model.price.as_ref();
+        table.row([
+            model.id.clone(),
+            tokens(model.context_window),
+            tokens(model.max_output_tokens),
+            price.map(dollars_in).unwrap_or_else(|| "?".to_owned()),
+            price.map(|p| dollars(p.output_micros)).unwrap_or_else(|| "?".to_owned()),
+            abilities(model),
+            remarks(model),
+        ]);
     }
     out.line(table.text())
+}
+
+fn capability(can: Ability) -> ModelCapability {
+    match can {
+        Ability::Tools => ModelCapability::Tools,
+        Ability::Images => ModelCapability::Images,
+        Ability::Reasoning => ModelCapability::Reasoning,
+        Ability::Json => ModelCapability::JsonFormat,
+        Ability::Cache => ModelCapability::PromptCache,
+    }
+}
+
+fn abilities(model: &Model) -> String {
+    let all = [
+        (model.tools, "tools"),
+        (model.images, "images"),
+        (model.reasoning, "reasoning"),
+        (model.json_format, "json"),
+        (model.prompt_cache, "cache"),
+    ];
+    all.iter().filter(|(can, _)| *can).map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
+}
+
+fn remarks(model: &Model) -> String {
+    let mut all = Vec::new();
+    if model.default {
+        all.push("default".to_owned());
+    }
+    if !model.deprecation_date.is_empty() {
+        all.push(format!("until {}", model.deprecation_date));
+    }
+    all.join(", ")
+}
+
+// "200k", "1M": exact numbers are in `--json`.
+fn tokens(count: u64) -> String {
+    match count {
+        0 => "?".to_owned(),
+        n if n >= 1_000_000 => format!("{}M", n / 1_000_000),
+        n if n >= 1_000 => format!("{}k", n / 1_000),
+        n => n.to_string(),
+    }
+}
+
+fn dollars_in(price: &ModelPrice) -> String {
+    let whole = dollars(price.input_micros);
+    if price.cached_input_micros == price.input_micros {
+        whole
+    } else {
+        format!("{whole} ({})", dollars(price.cached_input_micros))
+    }
+}
+
+// At least cents, and as many more digits as the price has.
+fn dollars(micros: i64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    let short = text.trim_end_matches('0');
+    let cents = text.len() - 4;
+    text[..short.len().max(cents)].to_owned()
 }
 
 async fn connection(api: &Api, out: &Out, model: String) -> anyhow::Result<()> {
@@ -48,4 +122,18 @@ async fn connection(api: &Api, out: &Out, model: String) -> anyhow::Result<()> {
         return Ok(());
     }
     out.line(format!("{} {} answered in {} ms", out.paint.green("✓"), answer.model, answer.latency_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_are_dollars_for_a_million_tokens() {
+        for (micros, text) in [(2_500_000, "2.50"), (0, "0.00"), (75_000, "0.075"), (15_000_000, "15.00"), (1, "0.000001")] {
+            assert_eq!(dollars(micros), text);
+        }
+        let price = ModelPrice { input_micros: 2_500_000, cached_input_micros: 250_000, ..Default::default() };
+        assert_eq!(dollars_in(&price), "2.50 (0.25)");
+    }
 }
