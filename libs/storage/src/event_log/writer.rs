@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use sea_orm::{ConnectionTrait, Value};
+use sea_orm::{ConnectionTrait, DbBackend, Value};
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -162,8 +162,11 @@ async fn insert(tx: &Tx, runs: &[Run]) -> Result<HashSet<Uuid>, StorageError> {
     // Few different texts, so that each is prepared once: the rows up to the next power of two fit no log.
     for at in 0..runs.len().next_power_of_two() {
         let (comma, p) = (if at == 0 { "" } else { ", " }, at * 4);
-        // Writing to a string cannot fail.
-        let _ = write!(sql, "{comma}(${}, ${}, ${}, ${})", p + 1, p + 2, p + 3, p + 4);
+        // Writing to a string cannot fail. SQLite's driver looks every numbered parameter up by its name, among all of them.
+        let _ = match tx.store().backend() {
+            DbBackend::Sqlite => write!(sql, "{comma}(?, ?, ?, ?)"),
+            _ => write!(sql, "{comma}(${}, ${}, ${}, ${})", p + 1, p + 2, p + 3, p + 4),
+        };
         let Some(run) = runs.get(at) else {
             values.extend([Uuid::nil().into(), (-1_i64).into(), (-1_i64).into(), Vec::<u8>::new().into()]);
             continue;

@@ -124,11 +124,13 @@ pub(crate) async fn held(tx: &Tx, leases: &[(Uuid, i64)]) -> Result<Vec<(Uuid, i
     }
     // Few different texts, so that each is prepared once: the places up to the next power of two repeat a lease.
     let places = leases.len().next_power_of_two();
-    let sql = format!(
-        "SELECT id, token FROM job WHERE state = {LEASED} AND id IN ({}) ORDER BY id{}",
-        placeholders(1, places),
-        tx.store().for_update()
-    );
+    let list = match tx.store().backend() {
+        // Its driver looks every numbered parameter up by its name, among all of them.
+        DbBackend::Sqlite => vec!["?"; places].join(", "),
+        _ => placeholders(1, places),
+    };
+    let hold = tx.store().for_update();
+    let sql = format!("SELECT id, token FROM job WHERE state = {LEASED} AND id IN ({list}) ORDER BY id{hold}");
     let values = leases.iter().chain(std::iter::repeat(&leases[0])).take(places).map(|(id, _)| Value::from(*id));
     let rows = tx.conn().query_all_raw(tx.store().statement(sql, values)).await?;
     rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
