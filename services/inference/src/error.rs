@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use slipway_rpc::{BoxError, Fault, Reason};
 
+use crate::model::Usage;
+
 /// The kinds of a provider's failures, by who must act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -85,6 +87,8 @@ pub struct ProviderError {
     pub message: String,
     /// When the provider said to try again.
     pub retry_after: Option<Duration>,
+    /// What the call had used when it failed, once the provider had accepted it.
+    pub(crate) usage: Option<Box<Usage>>,
     /// The cause, for the log.
     #[source]
     pub cause: Option<BoxError>,
@@ -93,7 +97,7 @@ pub struct ProviderError {
 impl ProviderError {
     /// A failure without a cause below it.
     pub fn new(kind: Kind, provider: &str, message: impl Into<String>) -> Self {
-        Self { kind, provider: provider.to_owned(), message: message.into(), retry_after: None, cause: None }
+        Self { kind, provider: provider.to_owned(), message: message.into(), retry_after: None, usage: None, cause: None }
     }
 
     /// Keeps the cause for the log.

@@ -1,6 +1,6 @@
 //! Language models behind one interface: `slipway.inference.v1.InferenceService`.
 //!
-//! Owns the providers: the OpenAI-compatible ones, which settings and the environment turn on, and `builtin/rules`, a
+//! Owns the providers: those that settings and the environment turn on, each by its own protocol, and `builtin/rules`, a
 //! deterministic rule engine that needs no key and no network. Keeps no state, publishes nothing, calls no neighbour.
 
 mod builtin;
@@ -43,6 +43,7 @@ pub struct Deps {
 pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Result<(), BuildError> {
     settings.check().map_err(BuildError::new)?;
     let in_force = settings.in_force(|name| std::env::var(name).ok());
+    settings::check_addresses(&in_force).map_err(BuildError::new)?;
     let names: Vec<_> = in_force.providers.keys().map(String::as_str).collect();
     tracing::info!(default_model = in_force.default_model, providers = names.join(" "), "models configured");
     let providers = Providers::new(&in_force).map_err(|e| BuildError::of("a model provider's client cannot be made", e))?;

@@ -11,11 +11,11 @@ use futures::stream::BoxStream;
 use crate::builtin::{self, Builtin};
 use crate::error::{Error, ProviderError};
 use crate::model::{Completion, Delta, ModelInfo, Request, split_model};
-use crate::settings::{ProviderKind, Settings};
+use crate::settings::{ProviderKind, ProviderSettings, Settings};
 
-pub(crate) mod openai;
-
-use openai::OpenAi;
+mod anthropic;
+pub(crate) mod http;
+mod openai;
 
 /// Something that completes prompts.
 #[async_trait]
@@ -37,6 +37,16 @@ pub(crate) async fn collect(mut deltas: Deltas) -> Result<Completion, ProviderEr
         whole.push(delta?);
     }
     Ok(whole)
+}
+
+/// A provider by its kind. Connects to nothing yet.
+fn open(name: &str, settings: &ProviderSettings) -> Result<Arc<dyn Provider>, reqwest::Error> {
+    Ok(match settings.kind(name) {
+        kind @ (ProviderKind::OpenAi | ProviderKind::Azure | ProviderKind::OpenRouter) => {
+            Arc::new(openai::provider(name, kind, settings)?)
+        }
+        ProviderKind::Anthropic => Arc::new(anthropic::provider(name, settings)?),
+    })
 }
 
 /// A model with its provider.
@@ -62,10 +72,7 @@ impl Providers {
         let mut by_name: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
         by_name.insert(builtin::PROVIDER.to_owned(), Arc::new(Builtin::new(delay)));
         for (name, provider) in &settings.providers {
-            let opened = match provider.kind {
-                ProviderKind::Openai => OpenAi::new(name, provider)?,
-            };
-            by_name.insert(name.clone(), Arc::new(opened));
+            by_name.insert(name.clone(), open(name, provider)?);
         }
         Ok(Self { default_model: settings.default_model.clone(), by_name })
     }

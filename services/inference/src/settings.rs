@@ -11,11 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::builtin;
 use crate::model::split_model;
 
-/// Providers that a key in the environment turns on: name, variable, base URL.
-const KNOWN: [(&str, &str, &str); 2] = [
-    ("openai", "OPENAI_API_KEY", "https://api.openai.com/v1"),
-    ("openrouter", "OPENROUTER_API_KEY", "https://openrouter.ai/api/v1"),
-];
+mod known;
+
 const MAX_TIMEOUT_MS: u64 = 3_600_000;
 const MAX_RETRIES: u32 = 10;
 
@@ -53,22 +50,31 @@ impl Default for Settings {
 }
 
 /// How a provider is spoken to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderKind {
     /// OpenAI's Chat Completions, which most others speak too.
-    #[default]
-    Openai,
+    OpenAi,
+    /// Anthropic's Messages.
+    Anthropic,
+    /// OpenAI's models at Azure.
+    Azure,
+    /// OpenRouter.
+    OpenRouter,
 }
 
 /// `[inference.providers.<name>]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProviderSettings {
-    /// The protocol.
-    pub kind: ProviderKind,
-    /// Where the API is, up to and with its version: `http://127.0.0.1:11434/v1`.
+    /// The protocol; absent: the one that the name stands for, else Chat Completions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ProviderKind>,
+    /// Where the API is, up to and with its version: `http://127.0.0.1:8000/v1`. For Azure the resource.
     pub base_url: String,
+    /// For Azure: the version of the older API, whose paths name a deployment; absent: the v1 API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
     /// The key; not needed for local servers.
     #[serde(serialize_with = "masked")]
     pub api_key: Option<SecretString>,
@@ -92,8 +98,9 @@ pub struct ProviderSettings {
 impl Default for ProviderSettings {
     fn default() -> Self {
         Self {
-            kind: ProviderKind::Openai,
+            kind: None,
             base_url: String::new(),
+            api_version: None,
             api_key: None,
             models: Vec::new(),
             catalogue: String::new(),
@@ -107,6 +114,11 @@ impl Default for ProviderSettings {
 }
 
 impl ProviderSettings {
+    /// The protocol of a provider of this name.
+    pub(crate) fn kind(&self, name: &str) -> ProviderKind {
+        self.kind.or_else(|| known::kind_of(name)).unwrap_or(ProviderKind::OpenAi)
+    }
+
     pub(crate) fn connect_timeout(&self) -> Duration {
         Duration::from_millis(self.connect_timeout_ms)
     }
@@ -134,8 +146,7 @@ impl Settings {
         if default == builtin::PROVIDER && model != builtin::MODEL {
             return Err(format!("inference.default_model: {} has only the model \"{}\"", builtin::PROVIDER, builtin::MODEL));
         }
-        let known = KNOWN.iter().any(|(name, ..)| *name == default);
-        if default != builtin::PROVIDER && !known && !self.providers.contains_key(default) {
+        if default != builtin::PROVIDER && !known::has_address(default) && !self.providers.contains_key(default) {
             return Err(format!(
                 "inference.default_model names the provider \"{default}\", which inference.providers does not have"
             ));
@@ -150,20 +161,16 @@ impl Settings {
     /// service that it is for, never to another base URL.
     pub(crate) fn in_force(&self, env: impl Fn(&str) -> Option<String>) -> Self {
         let mut all = self.clone();
-        for (name, variable, base_url) in KNOWN {
-            let key = env(variable).map(|k| k.trim().to_owned()).filter(|k| !k.is_empty());
-            if key.is_some() || all.providers.contains_key(name) {
-                let provider = all.providers.entry(name.to_owned()).or_default();
-                if provider.base_url.is_empty() {
-                    provider.base_url = base_url.to_owned();
-                }
-                if provider.api_key.is_none() && provider.base_url.trim_end_matches('/') == base_url {
-                    provider.api_key = key.map(SecretString::from);
-                }
-            }
-        }
+        known::complete(&mut all.providers, &known::Env(env));
         all
     }
+}
+
+/// Refuses providers whose address neither the settings nor the environment tell.
+pub(crate) fn check_addresses(in_force: &Settings) -> Result<(), String> {
+    let lost = in_force.providers.iter().find(|(_, provider)| provider.base_url.is_empty());
+    let message = |name: &str| format!("inference.providers.{name}.base_url is missing, and no variable tells it");
+    lost.map_or(Ok(()), |(name, _)| Err(message(name)))
 }
 
 fn check_provider(name: &str, provider: &ProviderSettings) -> Result<(), String> {
@@ -174,9 +181,16 @@ fn check_provider(name: &str, provider: &ProviderSettings) -> Result<(), String>
             "inference.providers.{name}: a provider's name is 1 to 64 of a-z, 0-9, '-', '_', '.', and not \"builtin\""
         ));
     }
-    let known = KNOWN.iter().any(|(known, ..)| *known == name);
-    if provider.base_url.is_empty() && !known {
+    if provider.base_url.is_empty() && !known::has_address(name) {
         return Err(format!("{} is missing", at("base_url")));
+    }
+    let azure = provider.kind(name) == ProviderKind::Azure;
+    let legal = |version: &str| !version.is_empty() && version.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if let Some(version) = provider.api_version.as_deref().filter(|v| !azure || !legal(v)) {
+        return Err(format!(
+            "{} = \"{version}\" is not a version of Azure's API, or the kind is not \"azure\"",
+            at("api_version")
+        ));
     }
     if !provider.base_url.is_empty() {
         let url = Url::parse(&provider.base_url).map_err(|e| format!("{} = \"{}\": {e}", at("base_url"), provider.base_url))?;
@@ -251,6 +265,8 @@ mod tests {
             ("[providers.local]\nbase_url = \"http://x\"\nidle_timeout_ms = 0", "idle_timeout_ms"),
             ("[providers.builtin]\nbase_url = \"http://x\"", "builtin"),
             ("[providers.local]\nbase_url = \"http://x\"\nmodels = [\"\"]", "models"),
+            ("[providers.local]\nbase_url = \"http://x\"\napi_version = \"2024\"", "api_version"),
+            ("[providers.azure]\napi_version = \"a b\"", "api_version"),
         ];
         for (text, wanted) in cases {
             let message = parse(text).check().unwrap_err();

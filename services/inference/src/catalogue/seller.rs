@@ -39,7 +39,7 @@ struct Sold {
 impl Sellers {
     pub(super) fn of(settings: &Settings) -> Self {
         let sold = |(name, provider): (&String, &ProviderSettings)| {
-            let seller = Seller { name: name.clone(), families: families(provider) };
+            let seller = Seller { name: name.clone(), families: families(name, provider) };
             (name.clone(), Sold { seller, deployments: provider.deployments.clone() })
         };
         let mut all: BTreeMap<_, _> = settings.providers.iter().map(sold).collect();
@@ -61,10 +61,10 @@ impl Sellers {
     }
 }
 
-fn families(provider: &ProviderSettings) -> Vec<String> {
+fn families(name: &str, provider: &ProviderSettings) -> Vec<String> {
     let families: &[&str] = match provider.catalogue.as_str() {
         NONE => &[],
-        "" => by_address(provider),
+        "" => by_address(name, provider),
         named => &[named],
     };
     families.iter().map(|f| (*f).to_owned()).collect()
@@ -72,13 +72,16 @@ fn families(provider: &ProviderSettings) -> Vec<String> {
 
 // A server of one's own that speaks a seller's protocol is taken for a gateway to it: its models by that seller's names have
 // that seller's prices, until the settings say otherwise.
-fn by_address(provider: &ProviderSettings) -> &'static [&'static str] {
+fn by_address(name: &str, provider: &ProviderSettings) -> &'static [&'static str] {
     let host = Url::parse(&provider.base_url).ok().and_then(|u| u.host_str().map(str::to_owned)).unwrap_or_default();
     if host.ends_with(".openai.azure.com") || host.ends_with(".cognitiveservices.azure.com") {
         return &["azure", "openai"];
     }
-    match provider.kind {
-        ProviderKind::Openai => match HOSTS.iter().find(|(known, _)| *known == host) {
+    match provider.kind(name) {
+        ProviderKind::Azure => &["azure", "openai"],
+        ProviderKind::Anthropic => &["anthropic"],
+        ProviderKind::OpenRouter => &["openrouter"],
+        ProviderKind::OpenAi => match HOSTS.iter().find(|(known, _)| *known == host) {
             Some((_, family)) => std::slice::from_ref(family),
             None => &["openai"],
         },
@@ -90,7 +93,7 @@ mod tests {
     use super::*;
 
     fn sold_by(text: &str) -> Vec<String> {
-        families(&toml::from_str::<ProviderSettings>(text).unwrap())
+        families("x", &toml::from_str::<ProviderSettings>(text).unwrap())
     }
 
     #[test]

@@ -1,217 +1,164 @@
-//! Providers that speak OpenAI's Chat Completions: one connection pool each, answers as server-sent events.
+//! Chat Completions: OpenAI's older protocol, which most others speak too, each with an accent.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use async_trait::async_trait;
-use futures::StreamExt as _;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, Url, redirect};
-use secrecy::{ExposeSecret as _, SecretString};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
-use crate::error::{Kind, ProviderError};
-use crate::model::{ModelInfo, Request, estimate_request};
-use crate::provider::{Deltas, Provider};
-use crate::settings::ProviderSettings;
+use super::http::{self, Endpoint, Http, Wire};
+use crate::error::ProviderError;
+use crate::model::{ModelInfo, Request};
+use crate::settings::{ProviderKind, ProviderSettings};
 
-mod call;
+mod azure;
 mod chunk;
-mod failure;
+mod details;
 mod request;
-mod sse;
-#[cfg(test)]
-mod tests;
 
-const IDLE_CONNECTIONS: usize = 1024;
-const LIST_TIMEOUT: Duration = Duration::from_secs(3);
-const LIST_FRESH: Duration = Duration::from_secs(300);
-const LIST_FAILED_FRESH: Duration = Duration::from_secs(30);
-const MAX_LIST_BYTES: usize = 8 << 20;
-const MAX_LISTED: usize = 5_000;
+use chunk::Reader;
 
-/// One provider: where it is, and the connections to it.
-pub(crate) struct OpenAi {
-    at: Arc<Endpoint>,
-    configured: Vec<String>,
-    models_url: String,
-    listed: Mutex<Option<Listed>>,
+/// Who is spoken to, where that makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accent {
+    /// OpenAI itself: newer names, and models that take no temperature.
+    OpenAi,
+    /// OpenAI's models at Azure.
+    Azure,
+    /// Reasoning under its own name, handed back in pieces; costs.
+    OpenRouter,
+    /// Wants the reasoning back as it was.
+    DeepSeek,
+    /// Anybody else.
+    Plain,
 }
 
-/// What a call needs to know of its provider.
-pub(super) struct Endpoint {
-    pub(super) name: String,
-    pub(super) client: Client,
-    pub(super) chat_url: Url,
-    pub(super) headers: HeaderMap,
-    pub(super) key: Option<SecretString>,
-    /// OpenAI's own newer models want the limit under its newer name; most others know only the old one.
-    pub(super) completion_limit: bool,
-    pub(super) headers_timeout: Duration,
-    pub(super) idle_timeout: Duration,
-    pub(super) max_retries: u32,
-}
-
-struct Listed {
-    models: Vec<ModelInfo>,
-    until: Instant,
-}
-
-impl OpenAi {
-    /// Opens a client; connects to nothing yet.
-    pub(crate) fn new(name: &str, settings: &ProviderSettings) -> Result<Self, reqwest::Error> {
-        let base = settings.base_url.trim_end_matches('/');
-        let chat_url = format!("{base}/chat/completions");
-        // The settings' check has parsed the base already.
-        let parsed = Url::parse(&chat_url).unwrap_or_else(|_| unusable_url());
-        let host = parsed.host_str().unwrap_or_default().to_owned();
-        let mut builder = Client::builder()
-            .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(settings.connect_timeout())
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .pool_idle_timeout(Duration::from_secs(90))
-            .tcp_nodelay(true)
-            // An API does not redirect; following one could carry the key elsewhere.
-            .redirect(redirect::Policy::none());
-        if is_loopback(&host) {
-            builder = builder.no_proxy();
+impl Accent {
+    fn of(kind: ProviderKind, host: &str) -> Self {
+        match (kind, host) {
+            (ProviderKind::Azure, _) => Self::Azure,
+            (ProviderKind::OpenRouter, _) | (_, "openrouter.ai") => Self::OpenRouter,
+            (_, "api.openai.com") => Self::OpenAi,
+            (_, "api.deepseek.com") => Self::DeepSeek,
+            _ => Self::Plain,
         }
-        let at = Endpoint {
-            name: name.to_owned(),
-            client: builder.build()?,
-            completion_limit: host == "api.openai.com",
-            chat_url: parsed,
-            headers: headers(settings.api_key.as_ref()),
-            key: settings.api_key.clone(),
-            headers_timeout: settings.headers_timeout(),
-            idle_timeout: settings.idle_timeout(),
-            max_retries: settings.max_retries,
-        };
-        let models_url = format!("{base}/models");
-        Ok(Self { at: Arc::new(at), configured: settings.models.clone(), models_url, listed: Mutex::new(None) })
+    }
+}
+
+/// The protocol.
+pub(crate) struct Chat {
+    accent: Accent,
+    address: Address,
+}
+
+enum Address {
+    /// One for all models.
+    Fixed(Url),
+    /// Azure's older API: the model's deployment is part of the path.
+    Deployment { endpoint: String, api_version: String },
+}
+
+/// A provider that speaks it.
+pub(crate) fn provider(name: &str, kind: ProviderKind, settings: &ProviderSettings) -> Result<Http<Chat>, reqwest::Error> {
+    let base = settings.base_url.trim_end_matches('/');
+    let accent = Accent::of(kind, &http::host_of(base));
+    let address = match accent {
+        Accent::Azure => azure::address(base, settings.api_version.as_deref()),
+        _ => Address::Fixed(http::url(&format!("{base}/chat/completions"))),
+    };
+    let mut headers = HeaderMap::new();
+    if accent == Accent::OpenRouter {
+        headers.insert("x-title", HeaderValue::from_static("Slipway"));
+    }
+    Http::new(name, settings, Chat { accent, address }, headers)
+}
+
+impl Wire for Chat {
+    type Reader = Reader;
+
+    fn key_header(&self, key: &str) -> (HeaderName, String) {
+        match self.accent {
+            Accent::Azure => (HeaderName::from_static("api-key"), key.to_owned()),
+            _ => (AUTHORIZATION, format!("Bearer {key}")),
+        }
     }
 
-    /// What the provider lists itself, at most a few minutes old. A failure is remembered too, for less long.
-    async fn listed(&self) -> Vec<ModelInfo> {
-        let mut listed = self.listed.lock().await;
-        if let Some(known) = listed.as_ref().filter(|l| l.until > Instant::now()) {
-            return known.models.clone();
+    fn url(&self, request: &Request) -> Url {
+        match &self.address {
+            Address::Fixed(url) => url.clone(),
+            Address::Deployment { endpoint, api_version } => azure::deployment_url(endpoint, &request.model, api_version),
         }
-        let before = listed.take().map(|l| l.models).unwrap_or_default();
-        let (models, fresh) = match tokio::time::timeout(LIST_TIMEOUT, self.fetch_models()).await {
-            Ok(Ok(models)) => (models, LIST_FRESH),
-            Ok(Err(error)) => {
-                tracing::debug!(provider = self.at.name, %error, "models could not be listed");
-                (before, LIST_FAILED_FRESH)
+    }
+
+    fn encode(&self, request: &Request) -> Result<Vec<u8>, serde_json::Error> {
+        request::encode(request, self.accent)
+    }
+
+    fn reader(&self, request: &Request) -> Reader {
+        Reader::new(self.accent, &request.model)
+    }
+
+    fn list<'a>(&'a self, at: &'a Endpoint) -> BoxFuture<'a, Result<Vec<ModelInfo>, ProviderError>> {
+        async move {
+            if self.accent == Accent::Azure {
+                // It lists the models that could be deployed, not those that are.
+                return Ok(Vec::new());
             }
-            Err(_) => (before, LIST_FAILED_FRESH),
-        };
-        *listed = Some(Listed { models: models.clone(), until: Instant::now() + fresh });
-        models
-    }
-
-    async fn fetch_models(&self) -> Result<Vec<ModelInfo>, ProviderError> {
-        let failed = |e: reqwest::Error| {
-            ProviderError::new(Kind::Network, &self.at.name, "the list of models failed").caused_by(e.without_url())
-        };
-        let request = self.at.client.get(&self.models_url).headers(self.at.headers.clone());
-        let response = request.send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
-        let mut body = Vec::new();
-        let mut chunks = response.bytes_stream();
-        while let Some(chunk) = chunks.next().await {
-            body.extend_from_slice(&chunk.map_err(failed)?);
-            if body.len() > MAX_LIST_BYTES {
-                return Err(ProviderError::new(Kind::Server, &self.at.name, "the list of models is too long"));
-            }
+            let list: ModelList = at.get(&format!("{}/models", at.base)).await?;
+            Ok(list.data.into_iter().filter(|m| is_callable(&m.id)).map(ListedModel::into_info).collect())
         }
-        let list: ModelList = serde_json::from_slice(&body)
-            .map_err(|e| ProviderError::new(Kind::Server, &self.at.name, "the list of models cannot be read").caused_by(e))?;
-        Ok(list.data.into_iter().filter(ListedModel::is_callable).take(MAX_LISTED).map(ListedModel::into_info).collect())
+        .boxed()
     }
 }
 
-#[async_trait]
-impl Provider for OpenAi {
-    fn stream(&self, request: Request) -> Deltas {
-        let input = estimate_request(&request);
-        match request::encode(&request, self.at.completion_limit) {
-            Ok(body) => call::Call::new(self.at.clone(), body.into(), input).boxed(),
-            Err(error) => {
-                let error =
-                    ProviderError::new(Kind::BadRequest, &self.at.name, "the request cannot be written as JSON").caused_by(error);
-                futures::stream::iter([Err(error)]).boxed()
-            }
-        }
-    }
-
-    async fn models(&self) -> Vec<ModelInfo> {
-        let mut models = self.listed().await;
-        for name in &self.configured {
-            if !models.iter().any(|m| m.name == *name) {
-                let display_name = name.clone();
-                models.push(ModelInfo { name: name.clone(), display_name, tools: true, ..ModelInfo::default() });
-            }
-        }
-        models
-    }
+/// True for models that write text. Lists hold others too.
+pub(crate) fn is_callable(id: &str) -> bool {
+    const OTHERS: [&str; 9] =
+        ["embedding", "whisper", "tts", "dall-e", "moderation", "gpt-image", "sora", "transcribe", "realtime"];
+    let id = id.to_ascii_lowercase();
+    !OTHERS.iter().any(|o| id.contains(o))
 }
 
+/// A list of models, as OpenAI and those who follow it write it.
 #[derive(Deserialize)]
-struct ModelList {
+pub(crate) struct ModelList {
     #[serde(default)]
-    data: Vec<ListedModel>,
+    pub(crate) data: Vec<ListedModel>,
 }
 
-/// OpenAI lists an id only; OpenRouter adds a name, the window and the parameters; vLLM calls the window `max_model_len`.
+/// OpenAI lists an id only; OpenRouter adds a name, the window, the parameters and what goes in; vLLM calls the window
+/// `max_model_len`.
 #[derive(Deserialize)]
-struct ListedModel {
-    id: String,
+pub(crate) struct ListedModel {
+    pub(crate) id: String,
     #[serde(default)]
     name: Option<String>,
     #[serde(default, alias = "max_model_len")]
     context_length: Option<u64>,
     #[serde(default)]
     supported_parameters: Option<Vec<String>>,
+    #[serde(default)]
+    architecture: Option<Architecture>,
+}
+
+#[derive(Deserialize)]
+struct Architecture {
+    #[serde(default)]
+    input_modalities: Vec<String>,
 }
 
 impl ListedModel {
-    // OpenAI's list holds models that are not for conversations as well.
-    fn is_callable(&self) -> bool {
-        const OTHERS: [&str; 9] =
-            ["embedding", "whisper", "tts", "dall-e", "moderation", "gpt-image", "sora", "transcribe", "realtime"];
-        let id = self.id.to_ascii_lowercase();
-        !id.is_empty() && id.len() <= 150 && !OTHERS.iter().any(|o| id.contains(o))
-    }
-
-    fn into_info(self) -> ModelInfo {
+    /// What it says. What it leaves out the catalogue may know.
+    pub(crate) fn into_info(self) -> ModelInfo {
+        let takes = |name: &str| self.supported_parameters.as_ref().map(|p| p.iter().any(|p| p == name));
         ModelInfo {
             context_window: self.context_length.unwrap_or(0),
-            tools: self.supported_parameters.is_none_or(|p| p.iter().any(|p| p == "tools")),
+            tools: takes("tools").unwrap_or(true),
+            reasoning: takes("reasoning").unwrap_or(false),
+            json: takes("structured_outputs").unwrap_or(false),
+            images: self.architecture.is_some_and(|a| a.input_modalities.iter().any(|m| m == "image")),
             display_name: self.name.unwrap_or_else(|| self.id.clone()),
             name: self.id,
-            ..ModelInfo::default()
         }
     }
-}
-
-fn headers(key: Option<&SecretString>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
-    let bearer = key.and_then(|k| HeaderValue::from_str(&format!("Bearer {}", k.expose_secret())).ok());
-    if let Some(mut bearer) = bearer {
-        bearer.set_sensitive(true);
-        headers.insert(AUTHORIZATION, bearer);
-    }
-    headers
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-#[expect(clippy::expect_used, reason = "a constant that parses")]
-fn unusable_url() -> Url {
-    Url::parse("http://0.0.0.0:0/").expect("a constant that parses")
 }

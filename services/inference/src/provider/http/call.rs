@@ -14,18 +14,16 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, Stream};
 use futures::{FutureExt as _, StreamExt as _};
-use reqwest::Response;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::{Response, Url};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use super::chunk::Reader;
-use super::{Endpoint, failure, sse};
+use super::frames::{Frames, TooLarge};
+use super::{Endpoint, Reader, failure};
 use crate::error::{Kind, ProviderError};
 use crate::model::Delta;
 
 const MAX_REFUSAL: usize = 64 << 10;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
-const MAX_WHOLE_ANSWER: usize = 32 << 20;
 // A provider that wants us to wait longer than this gets its answer passed on instead.
 const MAX_RETRY_WAIT: Duration = Duration::from_secs(10);
 // How long the end of a body may lag behind the end of the answer before its connection is given up.
@@ -37,13 +35,15 @@ type Body = BoxStream<'static, reqwest::Result<Bytes>>;
 type Opening = BoxFuture<'static, Result<Response, ProviderError>>;
 
 /// A call in progress.
-pub(super) struct Call {
+pub(super) struct Call<R> {
     at: Arc<Endpoint>,
+    url: Url,
     request: Bytes,
-    input_estimate: u64,
     backoff: ExponentialBackoff,
     state: State,
-    reader: Reader,
+    // As it was before the first event, for another attempt.
+    blank: R,
+    reader: R,
     queue: VecDeque<Delta>,
     gathering: Gathering,
     started: bool,
@@ -74,30 +74,33 @@ enum State {
 
 struct Reading {
     body: Body,
-    // Servers that ignore `stream` answer with one JSON document.
-    whole: Option<Vec<u8>>,
-    decoder: sse::Decoder,
+    frames: Frames,
     silence: Pin<Box<Sleep>>,
     heard: Instant,
 }
 
-impl Call {
+impl<R: Reader> Call<R> {
     /// A call that is sent when it is first polled.
-    pub(super) fn new(at: Arc<Endpoint>, request: Bytes, input_estimate: u64) -> Self {
+    pub(super) fn new(at: Arc<Endpoint>, url: Url, request: Bytes, reader: R) -> Self {
+        let opening = open(at.clone(), url.clone(), request.clone()).boxed();
+        Self::opening(at, url, request, reader, opening)
+    }
+
+    fn opening(at: Arc<Endpoint>, url: Url, request: Bytes, reader: R, opening: Opening) -> Self {
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(250))
             .with_max_delay(Duration::from_secs(5))
             .with_max_times(at.max_retries as usize)
             .with_jitter()
             .build();
-        let state = State::Opening(open(at.clone(), request.clone()).boxed());
         Self {
             at,
+            url,
             request,
-            input_estimate,
             backoff,
-            state,
-            reader: Reader::default(),
+            state: State::Opening(opening),
+            blank: reader.clone(),
+            reader,
             queue: VecDeque::new(),
             gathering: Gathering::Done,
             started: false,
@@ -106,15 +109,20 @@ impl Call {
     }
 
     /// What a failure leads to: another attempt while nothing was said, else the end.
-    fn failed(&mut self, error: ProviderError) -> State {
-        if self.spoken || !self.queue.is_empty() || !error.kind.is_retryable() {
+    fn failed(&mut self, mut error: ProviderError) -> State {
+        if self.started {
+            error.usage = Some(Box::new(self.reader.tally().so_far()));
+        }
+        let speaks = |d: &Delta| !matches!(d, Delta::Usage(_));
+        if self.spoken || self.queue.iter().any(speaks) || !error.kind.is_retryable() {
             return State::Failing(error);
         }
         let asked = error.retry_after.unwrap_or_default();
         match self.backoff.next() {
             Some(delay) if asked <= MAX_RETRY_WAIT => {
                 tracing::debug!(provider = self.at.name, kind = ?error.kind, "trying again");
-                self.reader = Reader::default();
+                self.reader = self.blank.clone();
+                self.queue.clear();
                 State::Waiting(Box::pin(sleep(delay.max(asked))))
             }
             _ => State::Failing(error),
@@ -137,8 +145,7 @@ impl Call {
             }
             Poll::Ready(Some(Err(error))) => {
                 let error = error.without_url();
-                let error =
-                    ProviderError::new(Kind::Network, &self.at.name, "broke off in the middle of its answer").caused_by(error);
+                let error = self.at.broke_off().caused_by(error);
                 Poll::Ready(Some(self.failed(error)))
             }
             Poll::Ready(None) => {
@@ -154,7 +161,7 @@ impl Call {
                     let until = reading.heard + self.at.idle_timeout;
                     if until <= Instant::now() {
                         let message = format!("was silent for {:?} in the middle of its answer", self.at.idle_timeout);
-                        let error = ProviderError::new(Kind::TimeoutBetweenDeltas, &self.at.name, message);
+                        let error = self.at.error(Kind::TimeoutBetweenDeltas, message);
                         return Poll::Ready(Some(self.failed(error)));
                     }
                     reading.silence.as_mut().reset(until);
@@ -165,30 +172,19 @@ impl Call {
     }
 
     fn read(&mut self, reading: &mut Reading, bytes: &[u8]) -> Result<(), ProviderError> {
-        if let Some(whole) = &mut reading.whole {
-            whole.extend_from_slice(bytes);
-            if whole.len() > MAX_WHOLE_ANSWER {
-                return Err(ProviderError::new(Kind::Server, &self.at.name, "sent an answer that is too long"));
-            }
-            return Ok(());
-        }
         let Self { at, reader, queue, .. } = self;
-        let decoded =
-            reading.decoder.feed(bytes, |data| Ok::<_, Failed>(reader.event(&at.name, at.key.as_ref(), data, queue)?));
-        decoded.map_err(|e| e.named(&self.at.name))
+        let read = reading.frames.feed(bytes, |data| Ok::<_, Failed>(reader.event(at, data, queue)?));
+        read.map_err(|e| e.named(at))
     }
 
     fn read_rest(&mut self, reading: &mut Reading) -> Result<(), ProviderError> {
         let Self { at, reader, queue, .. } = self;
-        match reading.whole.take() {
-            Some(whole) => reader.event(&at.name, at.key.as_ref(), &whole, queue),
-            None => reading.decoder.finish(|data| reader.event(&at.name, at.key.as_ref(), data, queue)),
-        }
+        reading.frames.finish(|data| reader.event(at, data, queue))
     }
 
     /// The answer is over: its last delta, or that it is not whole.
     fn ended(&mut self, body: Body) -> State {
-        match self.reader.end(&self.at.name, self.input_estimate) {
+        match self.reader.end(&self.at) {
             Ok(last) => {
                 self.queue.push_back(last);
                 State::Draining(body, Box::pin(sleep(DRAIN_TIMEOUT)))
@@ -198,7 +194,7 @@ impl Call {
     }
 }
 
-impl Stream for Call {
+impl<R: Reader> Stream for Call<R> {
     type Item = Result<Delta, ProviderError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -207,7 +203,7 @@ impl Stream for Call {
             if this.gathering == Gathering::Done
                 && let Some(delta) = this.queue.pop_front()
             {
-                this.spoken = true;
+                this.spoken |= !matches!(delta, Delta::Usage(_));
                 return Poll::Ready(Some(Ok(delta)));
             }
             match std::mem::replace(&mut this.state, State::Over) {
@@ -218,7 +214,7 @@ impl Stream for Call {
                     }
                     Poll::Ready(Err(error)) => this.state = this.failed(error),
                     Poll::Ready(Ok(response)) => {
-                        this.state = State::Reading(Reading::of(response, this.at.idle_timeout));
+                        this.state = State::Reading(Reading::of::<R>(response, this.at.idle_timeout));
                         if !std::mem::replace(&mut this.started, true) {
                             return Poll::Ready(Some(Ok(Delta::Started)));
                         }
@@ -229,7 +225,7 @@ impl Stream for Call {
                         this.state = State::Waiting(timer);
                         return Poll::Pending;
                     }
-                    this.state = State::Opening(open(this.at.clone(), this.request.clone()).boxed());
+                    this.state = State::Opening(open(this.at.clone(), this.url.clone(), this.request.clone()).boxed());
                 }
                 State::Reading(mut reading) => match this.poll_reading(&mut reading, cx) {
                     Poll::Ready(Some(next)) => {
@@ -273,13 +269,10 @@ impl Stream for Call {
 }
 
 impl Reading {
-    fn of(response: Response, idle: Duration) -> Self {
-        let json =
-            response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|v| v.starts_with("application/json"));
+    fn of<R: Reader>(response: Response, idle: Duration) -> Self {
         Self {
+            frames: Frames::of(response.headers(), R::FRAMING),
             body: response.bytes_stream().boxed(),
-            whole: json.then(Vec::new),
-            decoder: sse::Decoder::default(),
             silence: Box::pin(sleep(idle)),
             heard: Instant::now(),
         }
@@ -291,8 +284,8 @@ enum Failed {
     Provider(ProviderError),
 }
 
-impl From<sse::TooLarge> for Failed {
-    fn from(_: sse::TooLarge) -> Self {
+impl From<TooLarge> for Failed {
+    fn from(_: TooLarge) -> Self {
         Self::TooLarge
     }
 }
@@ -304,28 +297,33 @@ impl From<ProviderError> for Failed {
 }
 
 impl Failed {
-    fn named(self, provider: &str) -> ProviderError {
+    fn named(self, at: &Endpoint) -> ProviderError {
         match self {
-            Self::TooLarge => ProviderError::new(Kind::Server, provider, "sent an event that is too long"),
+            Self::TooLarge => at.error(Kind::Server, "sent an event that is too long"),
             Self::Provider(error) => error,
         }
     }
 }
 
 /// Sends the request and waits for the provider's yes or no.
-async fn open(at: Arc<Endpoint>, request: Bytes) -> Result<Response, ProviderError> {
-    let sent = at.client.post(at.chat_url.clone()).headers(at.headers.clone()).body(request).send();
+async fn open(at: Arc<Endpoint>, url: Url, request: Bytes) -> Result<Response, ProviderError> {
+    let sent = at.client.post(url).headers(at.headers.clone()).body(request).send();
     let response = match timeout(at.headers_timeout, sent).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => {
             let message = if error.is_connect() { "cannot be reached" } else { "broke off before it answered" };
-            return Err(ProviderError::new(Kind::Network, &at.name, message).caused_by(error.without_url()));
+            return Err(at.error(Kind::Network, message).caused_by(error.without_url()));
         }
         Err(_) => {
             let message = format!("did not answer within {:?}", at.headers_timeout);
-            return Err(ProviderError::new(Kind::TimeoutBeforeAnswer, &at.name, message));
+            return Err(at.error(Kind::TimeoutBeforeAnswer, message));
         }
     };
+    accept(&at, response).await
+}
+
+/// A response that is a yes; a no is read and becomes its error.
+async fn accept(at: &Endpoint, response: Response) -> Result<Response, ProviderError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
@@ -343,5 +341,5 @@ async fn open(at: Arc<Endpoint>, request: Bytes) -> Result<Response, ProviderErr
         }
     })
     .await;
-    Err(failure::from_response(&at.name, at.key.as_ref(), status, &headers, &body))
+    Err(failure::from_response(at, status, &headers, &body))
 }

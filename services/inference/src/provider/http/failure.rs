@@ -9,49 +9,53 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
+use super::Endpoint;
 use crate::error::{Kind, ProviderError};
 
 const MAX_MESSAGE: usize = 400;
 const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// An answer with a status other than success.
-pub(super) fn from_response(
-    provider: &str,
-    key: Option<&SecretString>,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> ProviderError {
+pub(super) fn from_response(at: &Endpoint, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {
     let parsed: Option<Value> = serde_json::from_slice(body).ok();
     let said = parsed.as_ref().map(Said::of).unwrap_or_default();
     let kind = kind_of(status.as_u16(), &said);
     let text = if said.message.is_empty() { plain_text(body) } else { said.message.clone() };
     let message = if text.is_empty() { format!("answered {status}") } else { format!("answered {status}: {text}") };
-    let mut error = ProviderError::new(kind, provider, tidy(&message, key));
-    error.retry_after = retry_after(headers);
+    let mut error = at.error(kind, tidy(&message, at.key.as_ref()));
+    error.retry_after = retry_after(headers).or(said.retry_after);
     error
 }
 
 /// An error object inside a stream whose status was success.
-pub(super) fn from_stream(provider: &str, key: Option<&SecretString>, error: &Value) -> ProviderError {
+pub(crate) fn from_stream(at: &Endpoint, error: &Value) -> ProviderError {
     let said = Said::of(error);
     // OpenRouter puts the status that it would have been into `code`.
     let status = said.code.parse().ok().filter(|s| (400..600).contains(s)).unwrap_or(0);
     let message = if said.message.is_empty() { "failed in the middle of its answer" } else { &said.message };
-    ProviderError::new(kind_of(status, &said), provider, tidy(message, key))
+    let mut error = at.error(kind_of(status, &said), tidy(message, at.key.as_ref()));
+    error.retry_after = said.retry_after;
+    error
 }
 
 /// What providers put into their error objects.
 #[derive(Default)]
 struct Said {
     message: String,
+    // OpenAI's `code`; Gemini's number.
     code: String,
+    // OpenAI's and Anthropic's `type`; Gemini's `status`.
     kind: String,
+    // Gemini's `details[].reason`.
+    reason: String,
     moderated: bool,
+    retry_after: Option<Duration>,
 }
 
 impl Said {
     fn of(value: &Value) -> Self {
+        // Gemini sends a list of one where it streams.
+        let value = value.get(0).unwrap_or(value);
         let error = value.get("error").unwrap_or(value);
         let text = |v: Option<&Value>| match v {
             Some(Value::String(s)) => s.clone(),
@@ -61,47 +65,67 @@ impl Said {
         if let Value::String(message) = error {
             return Self { message: message.clone(), ..Self::default() };
         }
-        let message = ["message", "detail", "error_description"].iter().map(|k| text(error.get(k))).find(|m| !m.is_empty());
+        let first = |keys: &[&str]| keys.iter().map(|k| text(error.get(k))).find(|m| !m.is_empty()).unwrap_or_default();
+        let detail = |key: &str| error.get("details")?.as_array()?.iter().find_map(|d| d.get(key));
         Self {
-            message: message.unwrap_or_default(),
-            code: text(error.get("code")),
-            kind: text(error.get("type")),
+            message: first(&["message", "detail", "error_description"]),
+            code: first(&["code", "statusCode"]),
+            kind: first(&["type", "status"]),
+            reason: text(detail("reason")),
             moderated: error.pointer("/metadata/reasons").is_some(),
+            retry_after: detail("retryDelay")
+                .and_then(Value::as_str)
+                .and_then(|d| d.trim_end_matches('s').parse().ok())
+                .and_then(seconds),
         }
     }
 }
 
+const NO_CREDIT: [&str; 7] = [
+    "insufficient_quota",
+    "insufficient credit",
+    "billing_hard_limit",
+    "billing_error",
+    "exceeded your current quota",
+    "insufficient balance",
+    "credit balance is too low",
+];
+const TOO_LONG: [&str; 8] = [
+    "context_length_exceeded",
+    "maximum context length",
+    "context window",
+    "context size",
+    "prompt is too long",
+    "too many tokens",
+    "input token count",
+    "exceeds the maximum number of tokens",
+];
+const REFUSED: [&str; 6] =
+    ["content_filter", "content_policy", "content management policy", "responsibleaipolicyviolation", "flagged by", "moderation"];
+
 fn kind_of(status: u16, said: &Said) -> Kind {
-    let all = format!("{} {} {}", said.code, said.kind, said.message).to_ascii_lowercase();
+    let all = format!("{} {} {} {}", said.code, said.kind, said.reason, said.message).to_ascii_lowercase();
     let says = |marks: &[&str]| marks.iter().any(|m| all.contains(m));
     // The names first: providers disagree about statuses.
-    if says(&[
-        "insufficient_quota",
-        "insufficient credit",
-        "billing_hard_limit",
-        "exceeded your current quota",
-        "insufficient balance",
-    ]) {
+    if says(&["api_key_invalid", "api key not valid"]) {
+        return Kind::Auth;
+    }
+    // Gemini says the same of a limit a minute as others of an empty purse.
+    let a_limit = said.kind == "RESOURCE_EXHAUSTED";
+    if says(&NO_CREDIT) && !a_limit {
         return Kind::CreditExhausted;
     }
-    let too_long = [
-        "context_length_exceeded",
-        "maximum context length",
-        "context window",
-        "context size",
-        "prompt is too long",
-        "too many tokens",
-    ];
-    if matches!(status, 0 | 400 | 413 | 422 | 500) && says(&too_long) {
+    if matches!(status, 0 | 400 | 413 | 422 | 500) && says(&TOO_LONG) {
         return Kind::ContextTooLong;
     }
-    if said.moderated || says(&["content_filter", "content_policy", "content management policy", "flagged by", "moderation"]) {
+    if said.moderated || says(&REFUSED) {
         return Kind::ContentRefused;
     }
-    if says(&["model_not_found"]) {
+    if says(&["model_not_found", "deploymentnotfound"]) {
         return Kind::ModelNotFound;
     }
     match status {
+        0 => kind_by_name(&says),
         401 | 403 => Kind::Auth,
         402 => Kind::CreditExhausted,
         404 if says(&["model"]) => Kind::ModelNotFound,
@@ -109,10 +133,26 @@ fn kind_of(status: u16, said: &Said) -> Kind {
         413 => Kind::ContextTooLong,
         429 => Kind::RateLimited,
         300..=499 => Kind::BadRequest,
-        0 if says(&["rate_limit", "rate limit"]) => Kind::RateLimited,
-        0 if says(&["invalid_api_key", "authentication"]) => Kind::Auth,
-        0 if says(&["invalid_request"]) => Kind::BadRequest,
         _ => Kind::Server,
+    }
+}
+
+// An error that comes inside a stream has no status of its own.
+fn kind_by_name(says: &impl Fn(&[&str]) -> bool) -> Kind {
+    if says(&["rate_limit", "rate limit", "resource_exhausted"]) {
+        Kind::RateLimited
+    } else if says(&["invalid_api_key", "authentication", "permission"]) {
+        Kind::Auth
+    } else if says(&["not_found_error"]) {
+        Kind::ModelNotFound
+    } else if says(&["request_too_large"]) {
+        Kind::ContextTooLong
+    } else if says(&["timeout_error"]) {
+        Kind::TimeoutBetweenDeltas
+    } else if says(&["invalid_request", "invalid_argument"]) {
+        Kind::BadRequest
+    } else {
+        Kind::Server
     }
 }
 
@@ -159,9 +199,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::provider::http::testing::endpoint;
 
     fn read(status: u16, body: &str) -> ProviderError {
-        from_response("p", None, StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
+        from_response(&endpoint(""), StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
     }
 
     #[test]
@@ -184,6 +225,34 @@ mod tests {
             (529, "{}", Kind::Server),
             (504, "", Kind::TimeoutBeforeAnswer),
             (302, "", Kind::BadRequest),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#,
+                Kind::CreditExhausted,
+            ),
+            (529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, Kind::Server),
+            (404, r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-0"}}"#, Kind::ModelNotFound),
+            (
+                400,
+                r#"[{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"API key not valid.","details":[{"reason":"API_KEY_INVALID"}]}}]"#,
+                Kind::Auth,
+            ),
+            (
+                429,
+                r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"You exceeded your current quota"}}"#,
+                Kind::RateLimited,
+            ),
+            (
+                400,
+                r#"{"error":{"code":"content_filter","message":"filtered","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
+                Kind::ContentRefused,
+            ),
+            (
+                404,
+                r#"{"error":{"code":"DeploymentNotFound","message":"The API deployment does not exist"}}"#,
+                Kind::ModelNotFound,
+            ),
+            (401, r#"{"statusCode":401,"message":"Unauthorized. Access token is missing"}"#, Kind::Auth),
         ];
         for (status, body, kind) in cases {
             assert_eq!(read(status, body).kind, kind, "{status} {body}");
@@ -192,11 +261,19 @@ mod tests {
 
     #[test]
     fn errors_inside_a_stream_are_read_too() {
-        let kind = |v: Value| from_stream("p", None, &v).kind;
+        let kind = |v: Value| from_stream(&endpoint(""), &v).kind;
         assert_eq!(kind(json!({"error": {"message": "Rate limit", "code": 429}})), Kind::RateLimited);
         assert_eq!(kind(json!({"error": {"message": "x", "type": "rate_limit_exceeded"}})), Kind::RateLimited);
         assert_eq!(kind(json!({"error": {"message": "x", "type": "server_error"}})), Kind::Server);
         assert_eq!(kind(json!({"error": "overloaded"})), Kind::Server);
+        assert_eq!(kind(json!({"type": "overloaded_error", "message": "Overloaded"})), Kind::Server);
+        assert_eq!(kind(json!({"type": "authentication_error", "message": "x"})), Kind::Auth);
+    }
+
+    #[test]
+    fn a_wait_may_stand_in_the_body() {
+        let body = r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"x","details":[{"retryDelay":"34.5s"}]}}"#;
+        assert_eq!(read(429, body).retry_after, Some(Duration::from_millis(34_500)));
     }
 
     #[test]
@@ -216,9 +293,9 @@ mod tests {
 
     #[test]
     fn messages_are_short_and_hold_no_key() {
-        let key = SecretString::from("sk-1234567890");
         let body = format!(r#"{{"error":{{"message":"bad key sk-1234567890\n{}"}}}}"#, "x".repeat(5000));
-        let error = from_response("p", Some(&key), StatusCode::UNAUTHORIZED, &HeaderMap::new(), body.as_bytes());
+        let at = endpoint("sk-1234567890");
+        let error = from_response(&at, StatusCode::UNAUTHORIZED, &HeaderMap::new(), body.as_bytes());
         assert!(!error.message.contains("sk-1234567890"));
         assert!(error.message.chars().count() <= MAX_MESSAGE + 1);
         assert!(!error.message.contains('\n'));

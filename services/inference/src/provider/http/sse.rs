@@ -1,8 +1,8 @@
 //! Server-sent events from arbitrary chunks of bytes, with as little copying as the chunks allow.
 //!
-//! Only what Chat Completions uses: the data of each event. Names, ids and comments are passed over.
+//! Only the data of each event: what kind it is every provider repeats in there. Names, ids and comments are passed over.
 
-const MAX_EVENT: usize = 16 << 20;
+use super::frames::{MAX_EVENT, TooLarge};
 
 /// Splits a byte stream into events.
 #[derive(Default)]
@@ -16,10 +16,6 @@ pub(super) struct Decoder {
     after_cr: bool,
     begun: bool,
 }
-
-/// An event is larger than any real one.
-#[derive(Debug)]
-pub(super) struct TooLarge;
 
 impl Decoder {
     /// Feeds a chunk; `on_event` is called with the data of each event that it completes.

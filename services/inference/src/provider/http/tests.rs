@@ -1,153 +1,18 @@
-//! The provider against an upstream that does what upstreams do: odd chunks, cuts, silence, refusals.
+//! A call over a real connection, whatever the protocol: here Chat Completions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::*;
-use crate::model::{Completion, Delta, Finish, Message, Role, ToolCall, Usage};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What the upstream does with a request.
-#[derive(Clone)]
-enum Act {
-    Send(Vec<u8>),
-    Wait(Duration),
-    /// Keeps the connection open and says nothing.
-    Hang,
-}
-
-/// An upstream that plays one script per request, the last one again and again.
-struct Upstream {
-    base_url: String,
-    requests: Arc<AtomicUsize>,
-    bodies: mpsc::Receiver<String>,
-    gone: mpsc::Receiver<()>,
-    serving: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
-}
-
-impl Upstream {
-    async fn start(scripts: Vec<Vec<Act>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
-        let requests = Arc::new(AtomicUsize::new(0));
-        let (seen, bodies) = mpsc::channel(64);
-        let (left, gone) = mpsc::channel(64);
-        let count = requests.clone();
-        let serving = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            while let Ok((socket, _)) = listener.accept().await {
-                let (scripts, count, seen, left) = (scripts.clone(), count.clone(), seen.clone(), left.clone());
-                connections.spawn(async move {
-                    play(socket, &scripts, &count, &seen).await;
-                    let _ = left.try_send(());
-                });
-            }
-        });
-        Self { base_url, requests, bodies, gone, serving }
-    }
-
-    fn provider(&self) -> OpenAi {
-        let settings = ProviderSettings {
-            base_url: self.base_url.clone(),
-            api_key: Some("sk-test-key".into()),
-            headers_timeout_ms: 300,
-            idle_timeout_ms: 300,
-            ..ProviderSettings::default()
-        };
-        provider(&settings)
-    }
-
-    fn count(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
-    }
-}
-
-fn provider(settings: &ProviderSettings) -> OpenAi {
-    // The first test to come installs it for all.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    OpenAi::new("fake", settings).unwrap()
-}
-
-/// Reads a request and plays a script; then waits until the other side goes when the script says so.
-async fn play(mut socket: TcpStream, scripts: &[Vec<Act>], count: &AtomicUsize, seen: &mpsc::Sender<String>) {
-    let Some(request) = read_request(&mut socket).await else { return };
-    let n = count.fetch_add(1, Ordering::SeqCst).min(scripts.len() - 1);
-    let _ = seen.try_send(request);
-    for act in &scripts[n] {
-        match act {
-            Act::Send(bytes) => {
-                if socket.write_all(bytes).await.is_err() {
-                    return;
-                }
-                let _ = socket.flush().await;
-            }
-            Act::Wait(time) => tokio::time::sleep(*time).await,
-            Act::Hang => {
-                let mut rest = [0; 64];
-                while socket.read(&mut rest).await.is_ok_and(|n| n > 0) {}
-                return;
-            }
-        }
-    }
-    let _ = socket.shutdown().await;
-}
-
-async fn read_request(socket: &mut TcpStream) -> Option<String> {
-    let mut bytes = Vec::new();
-    loop {
-        let mut chunk = [0; 4096];
-        let n = socket.read(&mut chunk).await.ok().filter(|n| *n > 0)?;
-        bytes.extend_from_slice(&chunk[..n]);
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length =
-            head.lines().find_map(|l| l.to_lowercase().strip_prefix("content-length: ").map(|v| v.trim().parse::<usize>()));
-        if body.len() >= length.and_then(Result::ok).unwrap_or(0) {
-            return Some(text);
-        }
-    }
-}
-
-fn head(status: &str, more: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\nconnection: close\r\n{more}\r\n").into_bytes()
-}
-
-fn stream(body: &str) -> Vec<Act> {
-    vec![Act::Send(head("200 OK", "content-type: text/event-stream\r\n")), Act::Send(body.as_bytes().to_vec())]
-}
-
-fn refusal(status: &str, more: &str, body: &str) -> Vec<Act> {
-    let head = head(status, &format!("content-type: application/json\r\ncontent-length: {}\r\n{more}", body.len()));
-    vec![Act::Send(head), Act::Send(body.as_bytes().to_vec())]
-}
-
-fn request() -> Request {
-    let message = Message::new(Role::User, "hi");
-    Request { model: "some/model".into(), messages: vec![message], ..Request::default() }
-}
-
-async fn complete(provider: &OpenAi) -> Result<Completion, ProviderError> {
-    timeout(PATIENCE, crate::provider::collect(provider.stream(request()))).await.expect("the call hangs")
-}
-
-async fn against(script: Vec<Act>) -> Result<Completion, ProviderError> {
-    let upstream = Upstream::start(vec![script]).await;
-    complete(&upstream.provider()).await
-}
+use super::testing::{Act, PATIENCE, Upstream, against, complete, head, opened, read_request, refusal, request, stream};
+use crate::error::Kind;
+use crate::model::{Delta, Finish, ToolCall, Usage};
+use crate::settings::ProviderSettings;
 
 // As OpenAI and others send it: a role first, reasoning, text, a refusal of none, usage last, comments in between.
 const RECORDED: &str = concat!(
@@ -169,7 +34,7 @@ const RECORDED: &str = concat!(
 #[tokio::test]
 async fn a_recorded_stream_is_read_whole() {
     let mut upstream = Upstream::start(vec![stream(RECORDED)]).await;
-    let whole = complete(&upstream.provider()).await.unwrap();
+    let whole = complete(&upstream.provider("fake")).await.unwrap();
     assert_eq!(whole.text, "Hé\n\"llo\" 😀 there");
     assert_eq!(whole.reasoning, "think hard");
     assert_eq!(whole.finish, Finish::Stop);
@@ -187,51 +52,6 @@ async fn every_byte_in_a_packet_of_its_own() {
     assert_eq!(against(script).await.unwrap().text, "Hé\n\"llo\" 😀 there");
 }
 
-/// Reads bytes as a body that ends there, without a network.
-fn read_cut(body: &[u8]) -> (String, Result<Delta, ProviderError>) {
-    let mut reader = chunk::Reader::default();
-    let mut decoder = sse::Decoder::default();
-    let mut queue = std::collections::VecDeque::new();
-    enum Broken {
-        TooLarge,
-        Provider(ProviderError),
-    }
-    impl From<sse::TooLarge> for Broken {
-        fn from(_: sse::TooLarge) -> Self {
-            Self::TooLarge
-        }
-    }
-    let read = decoder
-        .feed(body, |data| reader.event("fake", None, data, &mut queue).map_err(Broken::Provider))
-        .and_then(|()| decoder.finish(|data| reader.event("fake", None, data, &mut queue).map_err(Broken::Provider)));
-    let text = queue.iter().map(|d| if let Delta::Text(t) = d { t.as_str() } else { "" }).collect();
-    let end = match read {
-        Ok(()) => reader.end("fake", 5),
-        Err(Broken::Provider(error)) => Err(error),
-        Err(Broken::TooLarge) => Err(ProviderError::new(Kind::Server, "fake", "too large")),
-    };
-    (text, end)
-}
-
-#[test]
-fn a_cut_after_any_byte_ends_in_an_error_or_cleanly() {
-    let bytes = RECORDED.as_bytes();
-    let finished = RECORDED.find(r#""finish_reason":"stop"}]}"#).unwrap() + r#""finish_reason":"stop"}]}"#.len();
-    for cut in 0..=bytes.len() {
-        let (text, end) = read_cut(&bytes[..cut]);
-        assert!("Hé\n\"llo\" 😀 there".starts_with(&text), "cut at {cut}: {text:?}");
-        match end {
-            Ok(Delta::Completed { finish, usage, .. }) => {
-                assert!(cut >= finished, "cut at {cut} passes for a whole answer");
-                assert_eq!(finish, Finish::Stop);
-                assert!(usage.estimated || usage.output == 7);
-            }
-            Ok(other) => panic!("{other:?}"),
-            Err(error) => assert!(matches!(error.kind, Kind::Network | Kind::Server), "cut at {cut}: {error:?}"),
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_cut_connection_ends_in_a_typed_error() {
     let chunked = |body: &str, whole: bool| {
@@ -242,8 +62,7 @@ async fn a_cut_connection_ends_in_a_typed_error() {
     for cut in [1, RECORDED.len() / 3, RECORDED.len() / 2] {
         for script in [stream(&RECORDED[..cut]), chunked(&RECORDED[..cut], false)] {
             let upstream = Upstream::start(vec![script]).await;
-            let mut provider = upstream.provider();
-            Arc::get_mut(&mut provider.at).unwrap().max_retries = 0;
+            let provider = opened("fake", &ProviderSettings { max_retries: 0, ..upstream.settings() });
             let error = complete(&provider).await.unwrap_err();
             assert!(matches!(error.kind, Kind::Network | Kind::Server), "{error:?}");
         }
@@ -302,7 +121,7 @@ async fn an_answer_that_is_not_streamed_is_taken() {
 async fn errors_inside_a_stream_keep_what_was_said() {
     let body = "data: {\"choices\":[{\"delta\":{\"content\":\"so far\"}}]}\n\ndata: {\"error\":{\"message\":\"overloaded\",\"code\":502}}\n\n";
     let upstream = Upstream::start(vec![stream(body)]).await;
-    let deltas: Vec<_> = timeout(PATIENCE, upstream.provider().stream(request()).collect()).await.unwrap();
+    let deltas: Vec<_> = timeout(PATIENCE, upstream.provider("fake").stream(request()).collect()).await.unwrap();
     assert_eq!(deltas[0].as_ref().unwrap(), &Delta::Started);
     assert_eq!(deltas[1].as_ref().unwrap(), &Delta::Text("so far".into()));
     assert_eq!(deltas[2].as_ref().unwrap_err().kind, Kind::Server);
@@ -319,7 +138,7 @@ async fn what_passes_is_tried_again_before_the_first_token() {
         stream(RECORDED),
     ];
     let upstream = Upstream::start(scripts).await;
-    let deltas: Vec<_> = timeout(PATIENCE, upstream.provider().stream(request()).collect()).await.unwrap();
+    let deltas: Vec<_> = timeout(PATIENCE, upstream.provider("fake").stream(request()).collect()).await.unwrap();
     assert_eq!(upstream.count(), 3);
     let started = deltas.iter().filter(|d| matches!(d, Ok(Delta::Started))).count();
     assert_eq!(started, 1);
@@ -332,7 +151,7 @@ async fn what_does_not_pass_is_not_tried_again() {
         [("401 Unauthorized", Kind::Auth), ("400 Bad Request", Kind::BadRequest), ("402 Payment Required", Kind::CreditExhausted)]
     {
         let upstream = Upstream::start(vec![refusal(status, "", "{}")]).await;
-        assert_eq!(complete(&upstream.provider()).await.unwrap_err().kind, kind);
+        assert_eq!(complete(&upstream.provider("fake")).await.unwrap_err().kind, kind);
         assert_eq!(upstream.count(), 1);
     }
 }
@@ -340,7 +159,7 @@ async fn what_does_not_pass_is_not_tried_again() {
 #[tokio::test]
 async fn a_long_retry_after_is_the_callers() {
     let upstream = Upstream::start(vec![refusal("429 Too Many Requests", "retry-after: 120\r\n", "{}")]).await;
-    let error = complete(&upstream.provider()).await.unwrap_err();
+    let error = complete(&upstream.provider("fake")).await.unwrap_err();
     assert_eq!((error.kind, error.retry_after), (Kind::RateLimited, Some(Duration::from_secs(120))));
     assert_eq!(upstream.count(), 1);
 }
@@ -364,7 +183,7 @@ async fn nobody_there() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
     drop(listener);
-    let provider = provider(&ProviderSettings { base_url, max_retries: 1, ..ProviderSettings::default() });
+    let provider = opened("fake", &ProviderSettings { base_url, max_retries: 1, ..ProviderSettings::default() });
     let error = complete(&provider).await.unwrap_err();
     assert_eq!(error.kind, Kind::Network);
     assert!(error.message.contains("cannot be reached"));
@@ -387,7 +206,7 @@ async fn nonsense_is_an_error() {
 async fn dropping_the_stream_drops_the_connection() {
     let begun = [stream("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"), vec![Act::Hang]].concat();
     let mut upstream = Upstream::start(vec![begun]).await;
-    let mut deltas = upstream.provider().stream(request());
+    let mut deltas = upstream.provider("fake").stream(request());
     for _ in 0..2 {
         deltas.next().await.unwrap().unwrap();
     }
@@ -417,7 +236,7 @@ async fn connections_are_used_again() {
             });
         }
     });
-    let provider = provider(&ProviderSettings { base_url, ..ProviderSettings::default() });
+    let provider = opened("fake", &ProviderSettings { base_url, ..ProviderSettings::default() });
     for _ in 0..5 {
         complete(&provider).await.unwrap();
     }
@@ -430,8 +249,8 @@ async fn connections_are_used_again() {
 async fn models_are_listed_and_remembered() {
     let body = r#"{"data":[{"id":"gpt-4o"},{"id":"text-embedding-3-small"},{"id":"acme/x","name":"Acme X","context_length":1234,"supported_parameters":["temperature"]}]}"#;
     let mut upstream = Upstream::start(vec![refusal("200 OK", "", body)]).await;
-    let mut provider = upstream.provider();
-    provider.configured = vec!["mine".into(), "gpt-4o".into()];
+    let models = vec!["mine".into(), "gpt-4o".into()];
+    let provider = opened("fake", &ProviderSettings { models, ..upstream.settings() });
     let models = provider.models().await;
     let names: Vec<_> = models.iter().map(|m| (m.name.as_str(), m.context_window, m.tools)).collect();
     assert_eq!(names, [("gpt-4o", 0, true), ("acme/x", 1234, false), ("mine", 0, true)]);
@@ -443,8 +262,7 @@ async fn models_are_listed_and_remembered() {
 #[tokio::test]
 async fn a_list_that_fails_leaves_what_is_configured() {
     let upstream = Upstream::start(vec![refusal("500 Internal Server Error", "", "{}")]).await;
-    let mut provider = upstream.provider();
-    provider.configured = vec!["mine".into()];
+    let provider = opened("fake", &ProviderSettings { models: vec!["mine".into()], ..upstream.settings() });
     assert_eq!(provider.models().await.len(), 1);
     assert_eq!(provider.models().await.len(), 1);
     assert_eq!(upstream.count(), 1);
