@@ -66,7 +66,7 @@ async fn nothing_accepted_is_lost_whatever_is_pulled() {
         report.add(row);
         round += 1;
     }
-    report.print();
+    report.print_details();
     if !report.is_clean() {
         panic!("what should be zero is not; the logs of all processes are in {:?}", world.keep_logs());
     }
