@@ -1,6 +1,7 @@
 //! What every transport promises, as tests that run on each of them; `nats.rs` has what only a server can promise,
-//! `credentials.rs` whom it lets in, `live.rs` the volatile lane.
+//! `credentials.rs` whom it lets in, `live.rs` the volatile lane, `cells.rs` the cells.
 
+mod cells;
 mod credentials;
 mod live;
 mod nats;

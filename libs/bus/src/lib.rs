@@ -3,8 +3,9 @@
 //! Delivery is at least once and in order per entity. The durable part is the sender's outbox (in `slipway-storage`);
 //! a transport answers a `publish` only when the event is safe (NATS) or taken by every consumer (in process).
 //! Consumers are idempotent by event id. Beside the events runs a volatile lane, [`Live`], on which replicas tell each
-//! other what was just committed.
+//! other what was just committed, and there are [`Cells`], small values that replicas share.
 
+pub mod cells;
 mod error;
 mod event;
 mod in_process;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use nats::consume::Patience;
 
+pub use cells::Cells;
 pub use error::{BoxError, BusError, HandlerError};
 pub use event::{Event, subject_matches};
 pub use live::{Listener, Live, Signal};
@@ -65,13 +67,15 @@ pub trait Transport: Send + Sync {
 pub struct Bus {
     transport: Arc<dyn Transport>,
     live: Live,
+    cells: Cells,
     max_deliveries: u32,
 }
 
 impl Bus {
     /// Wraps a transport of a process that is alone.
     pub fn new(transport: Arc<dyn Transport>) -> Bus {
-        Bus { transport, live: Live::alone(), max_deliveries: Settings::default().max_deliveries }
+        let max_deliveries = Settings::default().max_deliveries;
+        Bus { transport, live: Live::alone(), cells: Cells::in_process(), max_deliveries }
     }
 
     /// A bus within this process: `publish` calls the handlers.
@@ -93,13 +97,23 @@ impl Bus {
     }
 
     async fn on(settings: &Settings, patience: Patience) -> Result<Bus, BusError> {
-        let (nats, lane) = nats::connect(settings, patience).await?;
-        Ok(Bus { transport: Arc::new(nats), live: Live::on(lane), max_deliveries: settings.max_deliveries })
+        let (nats, table, lane) = nats::connect(settings, patience).await?;
+        Ok(Bus {
+            transport: Arc::new(nats),
+            live: Live::on(lane),
+            cells: Cells::on(table),
+            max_deliveries: settings.max_deliveries,
+        })
     }
 
     /// The volatile lane to the replicas of this process.
     pub fn live(&self) -> &Live {
         &self.live
+    }
+
+    /// The cells that the replicas of this process share.
+    pub fn cells(&self) -> &Cells {
+        &self.cells
     }
 
     /// After how many deliveries a consumer is to put aside an event that it cannot take.

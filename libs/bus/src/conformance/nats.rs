@@ -42,7 +42,7 @@ async fn subscribed(server: &NatsServer, consumer: &str, handler: Arc<dyn Handle
     Running::start(&bus)
 }
 
-async fn jetstream(server: &NatsServer) -> jetstream::Context {
+pub(super) async fn jetstream(server: &NatsServer) -> jetstream::Context {
     jetstream::new(async_nats::connect(server.url()).await.expect("connected"))
 }
 

@@ -78,6 +78,17 @@ impl Link {
         self.0.borrow().connected
     }
 
+    /// Whether there was a connection and is none now.
+    pub(super) fn was_lost(&self) -> bool {
+        let state = *self.0.borrow();
+        !state.connected && state.changes > 0
+    }
+
+    /// Tells connections apart.
+    pub(super) fn number(&self) -> u64 {
+        self.0.borrow().changes
+    }
+
     /// Waits until there is a connection; for ever when there will be none. What changed before counts as seen.
     pub(super) async fn connected(&mut self) {
         if self.0.wait_for(|state| state.connected).await.is_err() {

@@ -5,8 +5,9 @@
 //! worker); long ones are kept alive by progress acknowledgements.
 //!
 //! `connect.rs` connects, `stream.rs` and `consumer.rs` keep on the server what should be there, `message.rs` is the form of
-//! an event, `consume.rs` delivers, `live.rs` is the volatile lane.
+//! an event, `consume.rs` delivers, `live.rs` is the volatile lane, `cells.rs` keeps the cells.
 
+pub(crate) mod cells;
 mod connect;
 pub(crate) mod consume;
 mod consumer;
@@ -22,6 +23,7 @@ use async_nats::jetstream::{self, stream::Stream};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use cells::Table;
 use connect::Link;
 use consume::{Patience, Subscription, consume};
 use live::Lane;
@@ -42,11 +44,13 @@ pub(crate) struct Nats {
     subscriptions: Mutex<Vec<Subscription>>,
 }
 
-/// Connects both: the events, and the lane beside them.
-pub(crate) async fn connect(settings: &Settings, patience: Patience) -> Result<(Nats, Lane), BusError> {
+/// Connects all: the events, the cells, and the lane beside them.
+pub(crate) async fn connect(settings: &Settings, patience: Patience) -> Result<(Nats, Table, Lane), BusError> {
     let (client, link) = connect::connect(connect::options(settings)?, settings).await?;
+    let jetstream = jetstream::new(client);
+    let table = Table::new(jetstream.clone(), link.clone(), settings.replicas);
     let nats = Nats {
-        jetstream: jetstream::new(client),
+        jetstream,
         link,
         replicas: settings.replicas,
         patience,
@@ -54,7 +58,7 @@ pub(crate) async fn connect(settings: &Settings, patience: Patience) -> Result<(
         stream: tokio::sync::Mutex::new(None),
         subscriptions: Mutex::new(Vec::new()),
     };
-    Ok((nats, Lane::connect(settings).await?))
+    Ok((nats, table, Lane::connect(settings).await?))
 }
 
 impl Nats {
@@ -63,7 +67,7 @@ impl Nats {
         if let Some(stream) = &*known {
             return Ok(stream.clone());
         }
-        let made = stream::ensure(&self.jetstream, self.replicas).await?;
+        let made = stream::ensure(&self.jetstream, &stream::EVENTS, self.replicas).await?;
         Ok(known.insert(made).clone())
     }
 
