@@ -83,6 +83,7 @@ impl Front {
         policies: &Policies,
         upstreams: &BTreeMap<String, Channel>,
         addressed: BTreeMap<String, Channel>,
+        limits: Limits,
         metrics: Metrics,
         open: Routes,
     ) -> Front {
@@ -99,7 +100,7 @@ impl Front {
             routes: routes.collect(),
             open,
             authenticator: Authenticator::new(settings),
-            limits: Limits::new(settings),
+            limits,
             unknown: metrics.rpc("unknown", "unknown"),
             metrics,
             in_flight: TaskTracker::new(),
@@ -116,7 +117,7 @@ impl Front {
         let Some(route) = self.routes.get(request.uri().path()) else { return self.elsewhere(request).await };
         let (id, span) = begin(&request);
         let call = InFlight { call: route.calls.start(), span: span.clone(), _token: self.in_flight.token() };
-        let admitted = self.admit(route, &id, request.headers());
+        let admitted = self.admit(route, &id, request.headers()).await;
         let mut response = match admitted.and_then(|ctx| Ok((ctx, route.way.channel(request.headers())?))) {
             Ok((ctx, channel)) => forward(channel, ctx, request, &span).await,
             Err(fault) => Err(fault),
@@ -127,11 +128,12 @@ impl Front {
     }
 
     /// The questions of the front door, in order; the answer to all of them is the call's context.
-    fn admit(&self, route: &Route, id: &HeaderValue, headers: &HeaderMap) -> Result<Ctx, Fault> {
+    async fn admit(&self, route: &Route, id: &HeaderValue, headers: &HeaderMap) -> Result<Ctx, Fault> {
         let identity = self.authenticator.authenticate(headers)?;
         authorise(&identity, route.policy.scope)?;
         self.limits
             .take(identity.caller.user, route.policy.class)
+            .await
             .inspect_err(|_| self.metrics.rate_limited(route.policy.class.name()))?;
         let brought = text(headers, &GRPC_TIMEOUT).and_then(slipway_rpc::parse_timeout);
         let deadline = brought.or(route.policy.deadline).and_then(|d| Instant::now().checked_add(d));

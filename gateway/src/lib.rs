@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use slipway_bus::Bus;
 use slipway_rpc::{BuildError, Channel, Tls};
 use slipway_telemetry::Metrics;
 use tokio::net::TcpListener;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::front::Front;
+use crate::limit::Limits;
 use crate::open::Health;
 use crate::policy::{Policies, split, upstream};
 use crate::web::Origins;
@@ -48,6 +50,8 @@ pub struct Deps {
     pub upstreams: BTreeMap<String, Channel>,
     /// Those that calls of addressed methods may name, by the names that they use: `file-store`.
     pub addressed: BTreeMap<String, Channel>,
+    /// The way to the other gateways, where all have one rate.
+    pub bus: Bus,
     /// Where calls are counted.
     pub metrics: Metrics,
 }
@@ -71,7 +75,8 @@ impl Gateway {
         let policies = Policies::read(slipway_proto::DESCRIPTORS)?;
         warn_of_missing(&policies, &deps.upstreams);
         let (open, health) = open::routes(&policies, slipway_proto::DESCRIPTORS, &deps).await?;
-        let front = Front::new(settings, &policies, &deps.upstreams, deps.addressed, deps.metrics, open);
+        let limits = Limits::new(settings, &deps.bus, &deps.metrics);
+        let front = Front::new(settings, &policies, &deps.upstreams, deps.addressed, limits, deps.metrics, open);
         let tls = settings.tls.is_set().then(|| Tls::front(&settings.tls)).transpose()?;
         let listener = bind(&deps.listen, settings.is_local()).await?;
         let address = listener.local_addr().map_err(|e| BuildError::of("the listen address cannot be read back", e))?;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use slipway_bus::cells::KEPT;
 use slipway_rpc::{FrontTlsSettings, Scope};
 use uuid::Uuid;
 
@@ -51,6 +52,12 @@ pub struct Token {
 pub struct RateLimits {
     /// Limits the local user of local mode too.
     pub in_local_mode: bool,
+    /// Whether all gateways have these rates together, over NATS (`bus.url`); else each has them by itself. Their clocks must
+    /// agree to within a burst.
+    pub shared: bool,
+    /// With `shared`: how long a call may wait for NATS, in milliseconds. After that, and while NATS is away, a gateway limits
+    /// by itself.
+    pub wait_ms: u64,
     /// Ordinary calls.
     pub api: Rate,
     /// Calls that carry files.
@@ -85,6 +92,8 @@ impl Default for RateLimits {
     fn default() -> Self {
         RateLimits {
             in_local_mode: false,
+            shared: false,
+            wait_ms: 100,
             api: Rate { per_minute: 3000, burst: 300 },
             upload: Rate { per_minute: 120, burst: 30 },
             generate: Rate { per_minute: 300, burst: 60 },
@@ -121,10 +130,25 @@ impl Settings {
                 ));
             }
         }
-        let limits = &self.rate_limit;
-        for (class, rate) in [("api", limits.api), ("upload", limits.upload), ("generate", limits.generate)] {
+        self.rate_limit.check()
+    }
+}
+
+impl RateLimits {
+    fn check(&self) -> Result<(), String> {
+        if self.wait_ms == 0 {
+            return Err("gateway.rate_limit.wait_ms is 0; it must be at least 1, or NATS could never answer in time".into());
+        }
+        for (class, rate) in [("api", self.api), ("upload", self.upload), ("generate", self.generate)] {
             if rate.per_minute > 0 && rate.burst == 0 {
                 return Err(format!("gateway.rate_limit.{class}.burst is 0; it must be at least 1, or nobody could ever call"));
+            }
+            // What a user has taken is forgotten then.
+            let kept = KEPT.as_secs().saturating_mul(rate.per_minute.into());
+            if self.shared && rate.per_minute > 0 && u64::from(rate.burst) * 60 > kept {
+                return Err(format!(
+                    "gateway.rate_limit.{class}.burst must come back within a day to be shared: raise per_minute"
+                ));
             }
         }
         Ok(())
@@ -158,6 +182,11 @@ pub(crate) mod tests {
         limits.generate.burst = 0;
         let limited = Settings { rate_limit: limits, ..Settings::default() };
         assert!(limited.check().unwrap_err().starts_with("gateway.rate_limit.generate.burst"));
+        let slow = RateLimits { shared: true, api: Rate { per_minute: 1, burst: 1441 }, ..RateLimits::default() };
+        assert!(slow.check().unwrap_err().starts_with("gateway.rate_limit.api.burst"));
+        assert_eq!(RateLimits { shared: false, ..slow }.check(), Ok(()));
+        let hasty = RateLimits { wait_ms: 0, ..RateLimits::default() };
+        assert!(hasty.check().unwrap_err().starts_with("gateway.rate_limit.wait_ms"));
     }
 
     #[test]

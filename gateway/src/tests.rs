@@ -130,7 +130,8 @@ impl Suite {
         let metrics = Metrics::new();
         let upstreams = BTreeMap::from([("inference".to_owned(), channel)]);
         let addressed = BTreeMap::new();
-        let deps = Deps { listen: "127.0.0.1:0".into(), upstreams, addressed, metrics: metrics.clone() };
+        let bus = Bus::in_process();
+        let deps = Deps { listen: "127.0.0.1:0".into(), upstreams, addressed, bus, metrics: metrics.clone() };
         let gateway = Gateway::build(&settings, deps).await.unwrap();
         let address = gateway.local_addr();
         let shutdown = CancellationToken::new();
@@ -407,7 +408,8 @@ async fn calls_that_take_too_long_are_cut_off() {
 }
 
 async fn refusal(listen: &str, settings: Settings) -> String {
-    let deps = Deps { listen: listen.into(), upstreams: BTreeMap::new(), addressed: BTreeMap::new(), metrics: Metrics::new() };
+    let (upstreams, addressed) = (BTreeMap::new(), BTreeMap::new());
+    let deps = Deps { listen: listen.into(), upstreams, addressed, bus: Bus::in_process(), metrics: Metrics::new() };
     Gateway::build(&settings, deps).await.err().map(|e| e.to_string()).unwrap_or_default()
 }
 

@@ -137,6 +137,11 @@ fn checked(loader: Loader) -> anyhow::Result<Loaded<Settings>> {
     if !s.store.url.is_empty() && !s.store.url.starts_with("postgres://") && !s.store.url.starts_with("postgresql://") {
         return Err(loaded.invalid("store.url", "should be empty or start with postgres://").into());
     }
+    if s.gateway.rate_limit.shared && s.bus.url.is_empty() {
+        return Err(loaded
+            .invalid("gateway.rate_limit.shared", "wants bus.url: the gateways share their rates over NATS")
+            .into());
+    }
     if !(2..=1000).contains(&s.store.connections) {
         return Err(loaded.invalid("store.connections", "must be between 2 and 1000").into());
     }
@@ -215,6 +220,7 @@ mod tests {
             ("SLIPWAY_BUS__URL", "http://x", "bus.url"),
             ("SLIPWAY_BUS__REPLICAS", "2", "bus.replicas"),
             ("SLIPWAY_BUS__CREDENTIALS", "/x.creds", "bus.credentials"),
+            ("SLIPWAY_GATEWAY__RATE_LIMIT__SHARED", "true", "bus.url"),
             ("SLIPWAY_STORE__URL", "mysql://x", "store.url"),
             ("SLIPWAY_STORE__DURABILITY", "none", "store.durability"),
             ("SLIPWAY_STORE__CONNECTIONS", "1", "store.connections"),

@@ -58,6 +58,7 @@ struct Families {
     latency: HistogramVec,
     open: IntGaugeVec,
     rate_limited: IntCounterVec,
+    limiting_alone: IntGauge,
     outbox_lag: GaugeVec,
     jobs: IntGaugeVec,
     job_lag: GaugeVec,
@@ -80,6 +81,10 @@ impl Metrics {
         let open = Opts::new("slipway_streams_open", "Calls that are under way, by service and method.");
         let limited =
             Opts::new("slipway_gateway_rate_limited_total", "Calls refused because a caller's rate was used up, by class.");
+        let alone = Opts::new(
+            "slipway_gateway_rate_limit_alone",
+            "1 while this gateway limits callers by itself because the bus that the gateways share does not answer.",
+        );
         let outbox_lag =
             Opts::new("slipway_outbox_lag_seconds", "How long the oldest event has been waiting for the bus, by store.");
         let jobs = Opts::new("slipway_jobs", "Jobs by store, kind and state: queued, running, dead.");
@@ -96,6 +101,7 @@ impl Metrics {
             latency: HistogramVec::new(latency.buckets(BUCKETS.to_vec()), &["service", "method"]).expect(valid),
             open: IntGaugeVec::new(open, &["service", "method"]).expect(valid),
             rate_limited: IntCounterVec::new(limited, &["class"]).expect(valid),
+            limiting_alone: IntGauge::with_opts(alone).expect(valid),
             outbox_lag: GaugeVec::new(outbox_lag, &["store"]).expect(valid),
             jobs: IntGaugeVec::new(jobs, &["store", "kind", "state"]).expect(valid),
             job_lag: GaugeVec::new(job_lag, &["store", "kind"]).expect(valid),
@@ -107,6 +113,7 @@ impl Metrics {
         families.registry.register(Box::new(families.latency.clone())).expect(once);
         families.registry.register(Box::new(families.open.clone())).expect(once);
         families.registry.register(Box::new(families.rate_limited.clone())).expect(once);
+        families.registry.register(Box::new(families.limiting_alone.clone())).expect(once);
         families.registry.register(Box::new(families.outbox_lag.clone())).expect(once);
         families.registry.register(Box::new(families.jobs.clone())).expect(once);
         families.registry.register(Box::new(families.job_lag.clone())).expect(once);
@@ -132,6 +139,11 @@ impl Metrics {
     /// Counts a call that was refused because the caller's rate for `class` is used up.
     pub fn rate_limited(&self, class: &str) {
         self.0.rate_limited.with_label_values(&[class]).inc();
+    }
+
+    /// Whether this gateway limits callers by itself although it should do so together with the others.
+    pub fn limiting_alone(&self, alone: bool) {
+        self.0.limiting_alone.set(alone.into());
     }
 
     /// How long a store's oldest event has been waiting for the bus.
