@@ -129,6 +129,16 @@ fn every_component_gets_settings_that_load() {
 }
 
 #[test]
+fn gateways_limit_callers_together_where_there_can_be_several() {
+    let Some(helm) = Helm::find("gateways_limit_callers_together_where_there_can_be_several") else { return };
+    for (shape_name, several) in [("embedded", false), ("embedded, from outside", true), ("scale", true)] {
+        let settings: toml::Table = helm.objects(shape(shape_name)).settings().parse().unwrap();
+        let limits = settings["gateway"].get("rate_limit");
+        assert_eq!(limits.is_some_and(|limits| limits["shared"].as_bool() == Some(true)), several, "{shape_name}");
+    }
+}
+
+#[test]
 fn at_scale_nothing_is_kept_in_a_pod() {
     let Some(helm) = Helm::find("at_scale_nothing_is_kept_in_a_pod") else { return };
     let objects = helm.objects(shape("scale"));
