@@ -201,7 +201,7 @@ fn code_of(reason: Reason) -> Code {
         R::ChangeConflict | R::EmbedderUnavailable | R::ProviderAuthFailed | R::ProviderCreditExhausted => {
             Code::FailedPrecondition
         }
-        R::BlobStoreRefused | R::LinkUnsupported => Code::FailedPrecondition,
+        R::BlobStoreRefused | R::LinkUnsupported | R::RecordingMissing => Code::FailedPrecondition,
         R::ContentRefused | R::PlanStateConflict | R::PlanVersionStale | R::PlanBaseMoved => Code::FailedPrecondition,
         R::WorkspaceEmpty | R::PlanUnusable | R::EditFailed | R::RunActive => Code::FailedPrecondition,
         R::Internal | R::Unspecified => Code::Internal,
