@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use slipway_rpc::{BoxError, Fault, Reason};
 
 use crate::model::Usage;
 
 /// The kinds of a provider's failures, by who must act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The provider refused our key.
     Auth,
@@ -31,6 +33,8 @@ pub enum Kind {
     TimeoutBeforeAnswer,
     /// Silence in the middle of an answer.
     TimeoutBetweenDeltas,
+    /// Answers come from recordings, and none is of this request.
+    RecordingMissing,
 }
 
 impl Kind {
@@ -46,6 +50,7 @@ impl Kind {
             Self::BadRequest => Reason::ProviderRejectedRequest,
             Self::Server | Self::Network => Reason::ProviderUnavailable,
             Self::TimeoutBeforeAnswer | Self::TimeoutBetweenDeltas => Reason::ProviderTimeout,
+            Self::RecordingMissing => Reason::RecordingMissing,
         }
     }
 
@@ -66,6 +71,7 @@ impl Kind {
             Self::TimeoutBeforeAnswer | Self::TimeoutBetweenDeltas => {
                 "try again, or raise the provider's timeouts in the settings"
             }
+            Self::RecordingMissing => "record the call with inference.recordings.mode = \"record\", or ask as it was recorded",
         }
     }
 

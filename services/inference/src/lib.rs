@@ -4,6 +4,8 @@
 //! deterministic rule engine that needs no key and no network. Keeps no state, publishes nothing, calls no neighbour.
 
 mod builtin;
+mod canonical;
+mod cassette;
 mod catalogue;
 mod convert;
 mod error;
@@ -21,7 +23,7 @@ use slipway_proto::inference::inference_service_server::InferenceServiceServer;
 use slipway_rpc::{BuildError, Server};
 use slipway_telemetry::Metrics;
 
-pub use settings::{CatalogueSettings, ProviderKind, ProviderSettings, Settings};
+pub use settings::{CatalogueSettings, ProviderKind, ProviderSettings, RecordingMode, RecordingsSettings, Settings};
 
 use catalogue::Catalogue;
 use provider::Providers;

@@ -1,6 +1,7 @@
 //! What a call of a model is made of, whoever provides it: prompts, deltas, completions, usage.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 mod reasoning;
 
@@ -124,7 +125,8 @@ pub(crate) struct Request {
 }
 
 /// Why a model stopped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Finish {
     /// The provider did not say.
     #[default]
@@ -144,7 +146,8 @@ pub(crate) enum Finish {
 }
 
 /// What a call used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Usage {
     /// Tokens of the request.
     pub(crate) input: u64,

@@ -1,6 +1,7 @@
 //! The provider trait and the table of providers in force.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
 use crate::builtin::{self, Builtin};
+use crate::cassette::{self, Recordings, ScriptError};
 use crate::error::{Error, ProviderError};
 use crate::model::{Completion, Delta, ModelInfo, Request, split_model};
 use crate::settings::{ProviderKind, ProviderSettings, Settings};
@@ -39,13 +41,28 @@ pub(crate) async fn collect(mut deltas: Deltas) -> Result<Completion, ProviderEr
     Ok(whole)
 }
 
+/// Why a provider cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// The HTTP client cannot be made.
+    #[error("the HTTP client cannot be made")]
+    Client(#[from] reqwest::Error),
+    /// There is nothing to play.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+}
+
 /// A provider by its kind. Connects to nothing yet.
-fn open(name: &str, settings: &ProviderSettings) -> Result<Arc<dyn Provider>, reqwest::Error> {
+fn open(name: &str, settings: &ProviderSettings) -> Result<Arc<dyn Provider>, OpenError> {
     Ok(match settings.kind(name) {
         kind @ (ProviderKind::OpenAi | ProviderKind::Azure | ProviderKind::OpenRouter) => {
             Arc::new(openai::provider(name, kind, settings)?)
         }
         ProviderKind::Anthropic => Arc::new(anthropic::provider(name, settings)?),
+        // The settings' check has seen that there is one.
+        ProviderKind::Script => {
+            cassette::open_script(name, settings.script.as_deref().unwrap_or(Path::new("")), &settings.models)?
+        }
     })
 }
 
@@ -67,12 +84,13 @@ pub(crate) struct Providers {
 
 impl Providers {
     /// Opens clients for everything in the settings.
-    pub(crate) fn new(settings: &Settings) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, OpenError> {
         let delay = Duration::from_millis(settings.builtin_delta_delay_ms);
         let mut by_name: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
         by_name.insert(builtin::PROVIDER.to_owned(), Arc::new(Builtin::new(delay)));
+        let recordings = Recordings::new(&settings.recordings, settings.providers.values());
         for (name, provider) in &settings.providers {
-            by_name.insert(name.clone(), open(name, provider)?);
+            by_name.insert(name.clone(), recordings.of(name, provider, open(name, provider)?));
         }
         Ok(Self { default_model: settings.default_model.clone(), by_name })
     }

@@ -12,6 +12,9 @@ use crate::builtin;
 use crate::model::split_model;
 
 mod known;
+mod recordings;
+
+pub use recordings::{RecordingMode, RecordingsSettings};
 
 const MAX_TIMEOUT_MS: u64 = 3_600_000;
 const MAX_RETRIES: u32 = 10;
@@ -28,6 +31,8 @@ pub struct Settings {
     pub providers: BTreeMap<String, ProviderSettings>,
     /// What models are and cost.
     pub catalogue: CatalogueSettings,
+    /// Calls on tape.
+    pub recordings: RecordingsSettings,
 }
 
 /// `[inference.catalogue]`.
@@ -45,6 +50,7 @@ impl Default for Settings {
             builtin_delta_delay_ms: 0,
             providers: BTreeMap::new(),
             catalogue: CatalogueSettings::default(),
+            recordings: RecordingsSettings::default(),
         }
     }
 }
@@ -61,6 +67,8 @@ pub enum ProviderKind {
     Azure,
     /// OpenRouter.
     OpenRouter,
+    /// No service: plays the answers of a file, or the recordings of a directory.
+    Script,
 }
 
 /// `[inference.providers.<name>]`.
@@ -75,6 +83,9 @@ pub struct ProviderSettings {
     /// For Azure: the version of the older API, whose paths name a deployment; absent: the v1 API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_version: Option<String>,
+    /// For the kind `script`: the file of answers, or the directory of recordings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub script: Option<PathBuf>,
     /// The key; not needed for local servers.
     #[serde(serialize_with = "masked")]
     pub api_key: Option<SecretString>,
@@ -101,6 +112,7 @@ impl Default for ProviderSettings {
             kind: None,
             base_url: String::new(),
             api_version: None,
+            script: None,
             api_key: None,
             models: Vec::new(),
             catalogue: String::new(),
@@ -117,6 +129,11 @@ impl ProviderSettings {
     /// The protocol of a provider of this name.
     pub(crate) fn kind(&self, name: &str) -> ProviderKind {
         self.kind.or_else(|| known::kind_of(name)).unwrap_or(ProviderKind::OpenAi)
+    }
+
+    /// All keys.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &SecretString> {
+        self.api_key.iter()
     }
 
     pub(crate) fn connect_timeout(&self) -> Duration {
@@ -154,6 +171,7 @@ impl Settings {
         if self.builtin_delta_delay_ms > 10_000 {
             return Err("inference.builtin_delta_delay_ms is over 10000".into());
         }
+        self.recordings.check()?;
         self.providers.iter().try_for_each(|(name, provider)| check_provider(name, provider))
     }
 
@@ -168,7 +186,8 @@ impl Settings {
 
 /// Refuses providers whose address neither the settings nor the environment tell.
 pub(crate) fn check_addresses(in_force: &Settings) -> Result<(), String> {
-    let lost = in_force.providers.iter().find(|(_, provider)| provider.base_url.is_empty());
+    let mut addressed = in_force.providers.iter().filter(|(name, provider)| provider.kind(name) != ProviderKind::Script);
+    let lost = addressed.find(|(_, provider)| provider.base_url.is_empty());
     let message = |name: &str| format!("inference.providers.{name}.base_url is missing, and no variable tells it");
     lost.map_or(Ok(()), |(name, _)| Err(message(name)))
 }
@@ -181,7 +200,11 @@ fn check_provider(name: &str, provider: &ProviderSettings) -> Result<(), String>
             "inference.providers.{name}: a provider's name is 1 to 64 of a-z, 0-9, '-', '_', '.', and not \"builtin\""
         ));
     }
-    if provider.base_url.is_empty() && !known::has_address(name) {
+    let script = provider.kind(name) == ProviderKind::Script;
+    if script != provider.script.is_some() {
+        return Err(format!("{} belongs to the kind \"script\", and each needs the other", at("script")));
+    }
+    if provider.base_url.is_empty() && !script && !known::has_address(name) {
         return Err(format!("{} is missing", at("base_url")));
     }
     let azure = provider.kind(name) == ProviderKind::Azure;
@@ -267,6 +290,9 @@ mod tests {
             ("[providers.local]\nbase_url = \"http://x\"\nmodels = [\"\"]", "models"),
             ("[providers.local]\nbase_url = \"http://x\"\napi_version = \"2024\"", "api_version"),
             ("[providers.azure]\napi_version = \"a b\"", "api_version"),
+            ("[providers.play]\nkind = \"script\"", "inference.providers.play.script"),
+            ("[providers.local]\nbase_url = \"http://x\"\nscript = \"a.json\"", "inference.providers.local.script"),
+            ("[recordings]\nmode = \"replay\"", "inference.recordings.directory"),
         ];
         for (text, wanted) in cases {
             let message = parse(text).check().unwrap_err();

@@ -10,13 +10,13 @@ use uuid::Uuid;
 
 use crate::{CatalogueSettings, Deps, Settings};
 
-struct Suite {
-    client: InferenceServiceClient<Channel>,
-    ctx: Ctx,
+pub(crate) struct Suite {
+    pub(crate) client: InferenceServiceClient<Channel>,
+    pub(crate) ctx: Ctx,
     _running: Running,
 }
 
-async fn suite(settings: &str) -> Suite {
+pub(crate) async fn suite(settings: &str) -> Suite {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings: Settings = toml::from_str(settings).unwrap();
     let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
@@ -27,7 +27,7 @@ async fn suite(settings: &str) -> Suite {
     Suite { client, ctx, _running: running }
 }
 
-fn prompt(model: &str, text: &str) -> Option<pb::Prompt> {
+pub(crate) fn prompt(model: &str, text: &str) -> Option<pb::Prompt> {
     let message = pb::Message { role: pb::Role::User.into(), text: text.into(), ..Default::default() };
     Some(pb::Prompt { model: model.into(), messages: vec![message], ..Default::default() })
 }

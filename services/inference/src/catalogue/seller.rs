@@ -80,6 +80,7 @@ fn by_address(name: &str, provider: &ProviderSettings) -> &'static [&'static str
     match provider.kind(name) {
         ProviderKind::Azure => &["azure", "openai"],
         ProviderKind::Anthropic => &["anthropic"],
+        ProviderKind::Script => &[],
         ProviderKind::OpenRouter => &["openrouter"],
         ProviderKind::OpenAi => match HOSTS.iter().find(|(known, _)| *known == host) {
             Some((_, family)) => std::slice::from_ref(family),
