@@ -18,6 +18,7 @@ mod migrations;
 mod models;
 mod neighbours;
 mod plans;
+mod privacy;
 mod rates;
 mod raw;
 mod rooms;

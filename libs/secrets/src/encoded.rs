@@ -13,29 +13,35 @@ const LOOSE: GeneralPurposeConfig =
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LOOSE);
 // How much of a run is tried first.
 const PROBE: usize = 32;
+// The shortest lines that encoders wrap into.
+const WIDTH: usize = 60;
 
 /// A run together with the lines below it that it goes on in, as encoders wrap them.
 pub(crate) fn wrapped(text: &str, run: Range<usize>) -> Range<usize> {
     let bytes = text.as_bytes();
     let width = run.len();
     let mut end = run.end;
-    while width >= 60 {
-        let Some(mut at) = newline(bytes, end) else { break };
-        while bytes.get(at).is_some_and(|b| matches!(b, b' ' | b'\t')) {
-            at += 1;
-        }
-        let line = bytes[at..].iter().take_while(|b| is_base64(**b)).count();
-        let whole = matches!(bytes.get(at + line), None | Some(b'=' | b'\n' | b'\r' | b' ' | b'"' | b'\''));
-        if line == 0 || line > width || !whole {
-            break;
-        }
-        end = at + line;
-        if line < width {
-            break;
+    if width >= WIDTH {
+        while let Some(line) = continued(bytes, end, width) {
+            end = line.end;
+            if line.len() < width {
+                break;
+            }
         }
     }
     let padding = bytes[end..].iter().take(2).take_while(|b| **b == b'=').count();
     run.start..end + padding
+}
+
+/// The line behind `end`, if it holds nothing but base64 and is no longer than those before it.
+fn continued(bytes: &[u8], end: usize, width: usize) -> Option<Range<usize>> {
+    let mut at = newline(bytes, end)?;
+    while bytes.get(at).is_some_and(|b| matches!(b, b' ' | b'\t')) {
+        at += 1;
+    }
+    let length = bytes[at..].iter().take_while(|b| is_base64(**b)).count();
+    let whole = matches!(bytes.get(at + length), None | Some(b'=' | b'\n' | b'\r' | b' ' | b'"' | b'\''));
+    (whole && (1..=width).contains(&length)).then_some(at..at + length)
 }
 
 fn newline(bytes: &[u8], at: usize) -> Option<usize> {

@@ -45,11 +45,12 @@ impl Pattern {
     }
 
     /// Compiles it. Characters are bytes and classes ASCII, as in Go.
-    pub(crate) fn compile(&self) -> Result<Regex, meta::BuildError> {
+    pub(crate) fn compile(&self) -> Result<Regex, String> {
         meta::Builder::new()
             .syntax(syntax::Config::new().unicode(false).utf8(false))
             .configure(meta::Config::new().utf8_empty(false).nfa_size_limit(Some(NFA_BYTES)))
             .build(&self.source)
+            .map_err(|e| e.syntax_error().map_or_else(|| e.to_string(), |e| e.to_string()))
     }
 
     /// How it is searched for, given keywords in lower case.

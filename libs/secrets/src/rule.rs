@@ -79,7 +79,7 @@ impl Rule {
         let keywords: Vec<_> = data.keywords.iter().map(|k| k.to_ascii_lowercase()).collect();
         let pattern = Pattern::new(&regex);
         let generic = data.id.starts_with("generic-");
-        let path = data.path.map(|p| Pattern::new(&p).compile().map_err(|e| of_rule(e.to_string()))).transpose()?;
+        let path = data.path.map(|p| Pattern::new(&p).compile().map_err(of_rule)).transpose()?;
         let allows = data.allowlists.into_iter().map(Allow::new).collect::<Result<_, _>>().map_err(of_rule)?;
         Ok(Some(Self {
             search: pattern.search(&keywords),

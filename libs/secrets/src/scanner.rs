@@ -48,10 +48,7 @@ impl Scanner {
     pub fn allowing(allowed: &[String]) -> Result<Self, AllowError> {
         let compile = |expression: &String| {
             let whole = format!("^(?:{expression})$");
-            let failed = |e: regex_automata::meta::BuildError| {
-                let reason = e.syntax_error().map_or_else(|| e.to_string(), |e| e.to_string());
-                AllowError { expression: expression.clone(), reason }
-            };
+            let failed = |reason| AllowError { expression: expression.clone(), reason };
             Pattern::new(&whole).compile().map_err(failed)
         };
         let allowed = allowed.iter().map(compile).collect::<Result<_, _>>()?;

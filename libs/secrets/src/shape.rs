@@ -58,7 +58,7 @@ pub(crate) fn is_name(value: &str) -> bool {
 pub(crate) fn is_random(value: &str) -> bool {
     let digits = value.bytes().any(|b| b.is_ascii_digit());
     let letters = value.bytes().any(|b| b.is_ascii_alphabetic());
-    let mixed = (digits && letters) || (letters && word_length(value) < 2.6);
+    let mixed = letters && (digits || word_length(value) < 2.6);
     mixed && entropy(value.as_bytes()) >= 3.0 && !is_name(value) && !is_resource_name(value) && !is_expression(value)
 }
 

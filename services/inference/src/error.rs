@@ -139,6 +139,9 @@ pub enum Error {
     /// A page token that this service did not make.
     #[error("the page token is not one that ListModels returned")]
     PageToken,
+    /// What looks for secrets broke down; nothing has left.
+    #[error("the request could not be looked through for secrets, so it was not sent")]
+    Screening,
     /// A provider failed.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -150,6 +153,7 @@ impl From<Error> for Fault {
         match error {
             Error::ModelNotFound { model } => Fault::new(Reason::ModelNotFound, message).with("model", model),
             Error::PageToken => Fault::new(Reason::PageTokenInvalid, message),
+            Error::Screening => Fault::new(Reason::Internal, message),
             Error::Provider(error) => error.into(),
         }
     }

@@ -10,6 +10,7 @@ mod catalogue;
 mod convert;
 mod error;
 mod model;
+mod privacy;
 mod provider;
 mod rpc;
 mod service;
@@ -23,9 +24,12 @@ use slipway_proto::inference::inference_service_server::InferenceServiceServer;
 use slipway_rpc::{BuildError, Server};
 use slipway_telemetry::Metrics;
 
-pub use settings::{CatalogueSettings, ProviderKind, ProviderSettings, RecordingMode, RecordingsSettings, Settings};
+pub use settings::{
+    CatalogueSettings, PrivacySettings, ProviderKind, ProviderSettings, RecordingMode, RecordingsSettings, Settings,
+};
 
 use catalogue::Catalogue;
+use privacy::Privacy;
 use provider::Providers;
 use rpc::Rpc;
 use service::Inference;
@@ -52,7 +56,8 @@ pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Resu
     let catalogue = Catalogue::open(&in_force, deps.metrics).map_err(|e| BuildError::of("inference.catalogue", e))?;
     let catalogue = Arc::new(catalogue);
     server.add_task("catalogue", catalogue.clone().watch(server.shutdown()));
-    let service = InferenceServiceServer::new(Rpc(Arc::new(Inference::new(providers, catalogue))));
+    let privacy = Privacy::new(&in_force.privacy).map_err(|e| BuildError::of("inference.privacy", e))?;
+    let service = InferenceServiceServer::new(Rpc(Arc::new(Inference::new(providers, catalogue, privacy))));
     server.add_service(service.max_decoding_message_size(MAX_REQUEST_BYTES));
     Ok(())
 }

@@ -33,7 +33,7 @@ impl InferenceService for Rpc {
     ) -> Result<Response<Self::StreamCompleteStream>, Status> {
         Ctx::of(&request)?;
         let asked = convert::prompt(request.into_inner().prompt)?;
-        let (model, deltas) = self.0.stream_complete(asked).map_err(status)?;
+        let (model, deltas) = self.0.stream_complete(asked).await.map_err(status)?;
         // Mapped in place: the reader polls the provider's connection itself.
         let events = deltas.filter_map(move |delta| ready(delta.map(|d| convert::delta(&model, d)).map_err(status).transpose()));
         Ok(Response::new(events.boxed()))

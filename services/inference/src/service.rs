@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use slipway_rpc::{Ctx, Fault};
 use tokio::time::timeout;
 
+use crate::builtin;
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Kind, ProviderError};
 use crate::model::{Completion, Message, Request, Role, SEPARATOR};
+use crate::privacy::Privacy;
 use crate::provider::{Deltas, Providers, collect};
 
 mod models;
@@ -39,23 +41,27 @@ pub(crate) struct Tested {
 pub(crate) struct Inference {
     providers: Providers,
     catalogue: Arc<Catalogue>,
+    privacy: Privacy,
 }
 
 impl Inference {
-    pub(crate) fn new(providers: Providers, catalogue: Arc<Catalogue>) -> Self {
-        Self { providers, catalogue }
+    pub(crate) fn new(providers: Providers, catalogue: Arc<Catalogue>, privacy: Privacy) -> Self {
+        Self { providers, catalogue, privacy }
     }
 
     /// A whole answer, with the model's id. The server layer ends it with the call's deadline.
     pub(crate) async fn complete(&self, asked: Asked) -> Result<(String, Completion), Error> {
-        let (model, deltas) = self.stream_complete(asked)?;
+        let (model, deltas) = self.stream_complete(asked).await?;
         Ok((model, collect(deltas).await?))
     }
 
     /// An answer as the model writes it, with the model's id.
-    pub(crate) fn stream_complete(&self, asked: Asked) -> Result<(String, Deltas), Error> {
+    pub(crate) async fn stream_complete(&self, asked: Asked) -> Result<(String, Deltas), Error> {
         let target = self.providers.get(&asked.model)?;
         let request = Request { model: target.model, ..asked.request };
+        // The rules in this process are told everything; nobody else is.
+        let leaves = target.id.split(SEPARATOR).next() != Some(builtin::PROVIDER);
+        let request = if leaves { self.privacy.screen(request).await? } else { request };
         Ok((target.id, target.provider.stream(request)))
     }
 

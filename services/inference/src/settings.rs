@@ -12,8 +12,10 @@ use crate::builtin;
 use crate::model::split_model;
 
 mod known;
+mod privacy;
 mod recordings;
 
+pub use privacy::PrivacySettings;
 pub use recordings::{RecordingMode, RecordingsSettings};
 
 const MAX_TIMEOUT_MS: u64 = 3_600_000;
@@ -31,6 +33,8 @@ pub struct Settings {
     pub providers: BTreeMap<String, ProviderSettings>,
     /// What models are and cost.
     pub catalogue: CatalogueSettings,
+    /// What may leave.
+    pub privacy: PrivacySettings,
     /// Calls on tape.
     pub recordings: RecordingsSettings,
 }
@@ -50,6 +54,7 @@ impl Default for Settings {
             builtin_delta_delay_ms: 0,
             providers: BTreeMap::new(),
             catalogue: CatalogueSettings::default(),
+            privacy: PrivacySettings::default(),
             recordings: RecordingsSettings::default(),
         }
     }
@@ -171,6 +176,7 @@ impl Settings {
         if self.builtin_delta_delay_ms > 10_000 {
             return Err("inference.builtin_delta_delay_ms is over 10000".into());
         }
+        self.privacy.check()?;
         self.recordings.check()?;
         self.providers.iter().try_for_each(|(name, provider)| check_provider(name, provider))
     }
@@ -284,6 +290,7 @@ mod tests {
             ("default_model = \"builtin/gpt\"", "inference.default_model"),
             ("default_model = \"nobody/x\"", "nobody"),
             ("[providers.local]", "inference.providers.local.base_url"),
+            ("[privacy]\nallow = [\"(\"]", "inference.privacy.allow"),
             ("[providers.local]\nbase_url = \"ftp://x\"", "inference.providers.local.base_url"),
             ("[providers.local]\nbase_url = \"http://x\"\nidle_timeout_ms = 0", "idle_timeout_ms"),
             ("[providers.builtin]\nbase_url = \"http://x\"", "builtin"),
