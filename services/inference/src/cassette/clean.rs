@@ -29,7 +29,7 @@ impl Cleaner {
                 clean = clean.replace(key.expose_secret(), MASK);
             }
         }
-        clean
+        slipway_secrets::redact(&clean).into_owned()
     }
 
     /// The same for every text of a document.
@@ -110,6 +110,15 @@ mod tests {
     fn a_key_goes_wherever_it_stands() {
         let clean = cleaner().value(serde_json::json!({"a": ["x sk-planted y"], "n": 1}));
         assert_eq!(clean, serde_json::json!({"a": ["x [key] y"], "n": 1}));
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_goes_too() {
+        let token = ["ghp", "_x7Kq2mN9pRs4Tv6Wy8Zb1Cd3Ef5Gh7Jk9LmQ"].concat();
+        let clean = cleaner().text(&format!("token: {token}"));
+        assert!(clean.starts_with("token: ") && !clean.contains(&token), "{clean}");
+        let pieces = [&token[..9], &token[9..]].map(|t| timed(Event::Text(t.into()))).to_vec();
+        assert!(!format!("{:?}", cleaner().events(pieces)).contains(&token[9..]));
     }
 
     #[test]

@@ -125,7 +125,7 @@ async fn a_script_plays_what_it_holds() {
     let script = r#"{"answers": [
         {"when": "weather", "again": true, "events": [{"tool_call": {"id": "c1", "name": "weather", "arguments": "{}"}}]},
         {"events": [{"text": "one "}, {"at_ms": 3, "text": "two"}]},
-        {"when": "fail", "events": [{"failed": {"kind": "rate_limited", "message": "slow down", "retry_after_ms": 7000}}]}
+        {"when": "fail", "events": [{"failed": {"kind": "content_refused", "message": "not that"}}]}
     ]}"#;
     std::fs::write(&path, script).unwrap();
     let settings =
@@ -136,7 +136,7 @@ async fn a_script_plays_what_it_holds() {
         let called = ask(&mut suite, "", "the weather").await.unwrap();
         assert_eq!((called.tool_calls[0].name.as_str(), called.finish_reason()), ("weather", pb::FinishReason::ToolCalls));
     }
-    assert_eq!(ask(&mut suite, "", "please fail").await.unwrap_err().reason(), Reason::ProviderRateLimited);
+    assert_eq!(ask(&mut suite, "", "please fail").await.unwrap_err().reason(), Reason::ContentRefused);
     let empty = ask(&mut suite, "", "anything else").await.unwrap_err();
     assert_eq!(empty.reason(), Reason::RecordingMissing);
     assert!(empty.message().contains("\"anything else\""), "{}", empty.message());
