@@ -17,6 +17,7 @@ mod service;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use slipway_telemetry::Metrics;
 pub use settings::{
     CatalogueSettings, PrivacySettings, ProviderKind, ProviderSettings, RecordingMode, RecordingsSettings, Settings,
 };
+pub use traffic::{RecordError, Recorded, Recording, record};
 
 use catalogue::Catalogue;
 use privacy::Privacy;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use reqwest::Url;
+use reqwest::header::HeaderMap;
 
 use crate::builtin::{self, Builtin};
 use crate::cassette::{self, Recordings, ScriptError};
@@ -16,8 +18,11 @@ use crate::model::{Completion, Delta, ModelInfo, Request, split_model};
 use crate::settings::{ProviderKind, ProviderSettings, Settings};
 
 mod anthropic;
+mod gemini;
 pub(crate) mod http;
+mod ollama;
 mod openai;
+mod responses;
 
 /// Something that completes prompts.
 #[async_trait]
@@ -27,6 +32,24 @@ pub(crate) trait Provider: Send + Sync {
 
     /// The models that can be called, as far as they are known now. Never fails and takes a bounded time.
     async fn models(&self) -> Vec<ModelInfo>;
+}
+
+/// A provider whose traffic can be watched.
+#[async_trait]
+pub(crate) trait Traffic: Provider {
+    /// Sends a request once and gives what went out and what came, be it a yes or a no.
+    async fn exchange(&self, request: &Request) -> Result<Sent, ProviderError>;
+
+    /// Reads a response as the answer to a request, wherever it is from.
+    fn read(&self, request: &Request, response: reqwest::Response) -> Deltas;
+}
+
+/// A request that went out, and its response.
+pub(crate) struct Sent {
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+    pub(crate) response: reqwest::Response,
 }
 
 /// An answer as a stream; dropping it drops the provider's connection.
@@ -54,16 +77,25 @@ pub(crate) enum OpenError {
 
 /// A provider by its kind. Connects to nothing yet.
 fn open(name: &str, settings: &ProviderSettings) -> Result<Arc<dyn Provider>, OpenError> {
-    Ok(match settings.kind(name) {
+    if let Some(provider) = open_http(name, settings)? {
+        return Ok(provider);
+    }
+    // The settings' check has seen that there is one.
+    Ok(cassette::open_script(name, settings.script.as_deref().unwrap_or(Path::new("")), &settings.models)?)
+}
+
+/// The same, of a kind that is spoken to over HTTP.
+pub(crate) fn open_http(name: &str, settings: &ProviderSettings) -> Result<Option<Arc<dyn Traffic>>, reqwest::Error> {
+    Ok(Some(match settings.kind(name) {
         kind @ (ProviderKind::OpenAi | ProviderKind::Azure | ProviderKind::OpenRouter) => {
             Arc::new(openai::provider(name, kind, settings)?)
         }
+        ProviderKind::Responses => Arc::new(responses::provider(name, settings)?),
         ProviderKind::Anthropic => Arc::new(anthropic::provider(name, settings)?),
-        // The settings' check has seen that there is one.
-        ProviderKind::Script => {
-            cassette::open_script(name, settings.script.as_deref().unwrap_or(Path::new("")), &settings.models)?
-        }
-    })
+        ProviderKind::Ollama => Arc::new(ollama::provider(name, settings)?),
+        ProviderKind::Gemini => Arc::new(gemini::provider(name, settings)?),
+        ProviderKind::Script => return Ok(None),
+    }))
 }
 
 /// A model with its provider.

@@ -66,12 +66,18 @@ impl Default for Settings {
 pub enum ProviderKind {
     /// OpenAI's Chat Completions, which most others speak too.
     OpenAi,
+    /// OpenAI's Responses.
+    Responses,
     /// Anthropic's Messages.
     Anthropic,
     /// OpenAI's models at Azure.
     Azure,
     /// OpenRouter.
     OpenRouter,
+    /// Ollama's own API.
+    Ollama,
+    /// Google's Gemini API.
+    Gemini,
     /// No service: plays the answers of a file, or the recordings of a directory.
     Script,
 }
@@ -83,7 +89,7 @@ pub struct ProviderSettings {
     /// The protocol; absent: the one that the name stands for, else Chat Completions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<ProviderKind>,
-    /// Where the API is, up to and with its version: `http://127.0.0.1:8000/v1`. For Azure the resource.
+    /// Where the API is, up to and with its version: `http://127.0.0.1:8000/v1`. For Azure the resource, for Ollama the server.
     pub base_url: String,
     /// For Azure: the version of the older API, whose paths name a deployment; absent: the v1 API.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -82,7 +82,10 @@ fn by_address(name: &str, provider: &ProviderSettings) -> &'static [&'static str
         ProviderKind::Anthropic => &["anthropic"],
         ProviderKind::Script => &[],
         ProviderKind::OpenRouter => &["openrouter"],
-        ProviderKind::OpenAi => match HOSTS.iter().find(|(known, _)| *known == host) {
+        ProviderKind::Gemini => &["gemini"],
+        // What runs on a machine of one's own has nobody's price.
+        ProviderKind::Ollama => &[],
+        ProviderKind::OpenAi | ProviderKind::Responses => match HOSTS.iter().find(|(known, _)| *known == host) {
             Some((_, family)) => std::slice::from_ref(family),
             None => &["openai"],
         },

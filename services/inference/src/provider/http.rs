@@ -11,12 +11,12 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use reqwest::{Client, Url, redirect};
+use reqwest::{Client, Response, Url, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::error::{Kind, ProviderError};
 use crate::model::{Delta, ModelInfo, Request, estimate_request};
-use crate::provider::{Deltas, Provider};
+use crate::provider::{Deltas, Provider, Sent, Traffic};
 use crate::settings::ProviderSettings;
 
 mod call;
@@ -163,22 +163,24 @@ impl<W: Wire> Http<W> {
         let at = Arc::new(Endpoint::new(name, settings, headers)?);
         Ok(Self { at, wire, configured: settings.models.clone(), listing: Listing::default() })
     }
+
+    fn reader(&self, request: &Request) -> W::Reader {
+        let mut reader = self.wire.reader(request);
+        reader.tally().expect_input(estimate_request(request));
+        reader
+    }
+
+    fn unwritable(&self, error: serde_json::Error) -> ProviderError {
+        self.at.error(Kind::BadRequest, "the request cannot be written as JSON").caused_by(error)
+    }
 }
 
 #[async_trait]
 impl<W: Wire> Provider for Http<W> {
     fn stream(&self, request: Request) -> Deltas {
-        let input = estimate_request(&request);
         match self.wire.encode(&request) {
-            Ok(body) => {
-                let mut reader = self.wire.reader(&request);
-                reader.tally().expect_input(input);
-                Call::new(self.at.clone(), self.wire.url(&request), body.into(), reader).boxed()
-            }
-            Err(error) => {
-                let error = self.at.error(Kind::BadRequest, "the request cannot be written as JSON").caused_by(error);
-                futures::stream::iter([Err(error)]).boxed()
-            }
+            Ok(body) => Call::new(self.at.clone(), self.wire.url(&request), body.into(), self.reader(&request)).boxed(),
+            Err(error) => futures::stream::iter([Err(self.unwritable(error))]).boxed(),
         }
     }
 
@@ -190,6 +192,20 @@ impl<W: Wire> Provider for Http<W> {
             }
         }
         models
+    }
+}
+
+#[async_trait]
+impl<W: Wire> Traffic for Http<W> {
+    async fn exchange(&self, request: &Request) -> Result<Sent, ProviderError> {
+        let body = self.wire.encode(request).map_err(|e| self.unwritable(e))?;
+        let url = self.wire.url(request);
+        let response = call::send(&self.at, url.clone(), body.clone().into()).await?;
+        Ok(Sent { url, headers: self.at.headers.clone(), body, response })
+    }
+
+    fn read(&self, request: &Request, response: Response) -> Deltas {
+        Call::replay(self.at.clone(), self.wire.url(request), self.reader(request), response).boxed()
     }
 }
 

@@ -17,6 +17,7 @@ mod details;
 mod request;
 
 use chunk::Reader;
+pub(crate) use request::{data_url, takes_temperature};
 
 /// Who is spoken to, where that makes a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,15 +105,20 @@ impl Wire for Chat {
                 // It lists the models that could be deployed, not those that are.
                 return Ok(Vec::new());
             }
-            let list: ModelList = at.get(&format!("{}/models", at.base)).await?;
-            Ok(list.data.into_iter().filter(|m| is_callable(&m.id)).map(ListedModel::into_info).collect())
+            list(at).await
         }
         .boxed()
     }
 }
 
+/// The models of an API like OpenAI's.
+pub(crate) async fn list(at: &Endpoint) -> Result<Vec<ModelInfo>, ProviderError> {
+    let list: ModelList = at.get(&format!("{}/models", at.base)).await?;
+    Ok(list.data.into_iter().filter(|m| is_callable(&m.id)).map(ListedModel::into_info).collect())
+}
+
 /// True for models that write text. Lists hold others too.
-pub(crate) fn is_callable(id: &str) -> bool {
+fn is_callable(id: &str) -> bool {
     const OTHERS: [&str; 9] =
         ["embedding", "whisper", "tts", "dall-e", "moderation", "gpt-image", "sora", "transcribe", "realtime"];
     let id = id.to_ascii_lowercase();
@@ -121,16 +127,16 @@ pub(crate) fn is_callable(id: &str) -> bool {
 
 /// A list of models, as OpenAI and those who follow it write it.
 #[derive(Deserialize)]
-pub(crate) struct ModelList {
+struct ModelList {
     #[serde(default)]
-    pub(crate) data: Vec<ListedModel>,
+    data: Vec<ListedModel>,
 }
 
 /// OpenAI lists an id only; OpenRouter adds a name, the window, the parameters and what goes in; vLLM calls the window
 /// `max_model_len`.
 #[derive(Deserialize)]
-pub(crate) struct ListedModel {
-    pub(crate) id: String,
+struct ListedModel {
+    id: String,
     #[serde(default)]
     name: Option<String>,
     #[serde(default, alias = "max_model_len")]
@@ -149,7 +155,7 @@ struct Architecture {
 
 impl ListedModel {
     /// What it says. What it leaves out the catalogue may know.
-    pub(crate) fn into_info(self) -> ModelInfo {
+    fn into_info(self) -> ModelInfo {
         let takes = |name: &str| self.supported_parameters.as_ref().map(|p| p.iter().any(|p| p == name));
         ModelInfo {
             context_window: self.context_length.unwrap_or(0),

@@ -17,7 +17,7 @@ pub(super) struct Known {
     base_url: &'static str,
 }
 
-const KNOWN: [Known; 3] = [
+const KNOWN: [Known; 4] = [
     Known { name: "openai", kind: ProviderKind::OpenAi, keys: &["OPENAI_API_KEY"], base_url: "https://api.openai.com/v1" },
     Known {
         name: "openrouter",
@@ -31,6 +31,12 @@ const KNOWN: [Known; 3] = [
         keys: &["CLAUDE_API_KEY", "ANTHROPIC_API_KEY"],
         base_url: "https://api.anthropic.com/v1",
     },
+    Known {
+        name: "gemini",
+        kind: ProviderKind::Gemini,
+        keys: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+        base_url: "https://generativelanguage.googleapis.com/v1beta",
+    },
 ];
 
 const AZURE: &str = "azure";
@@ -38,6 +44,10 @@ const AZURE_KEY: &str = "AZURE_OPENAI_API_KEY";
 const AZURE_ENDPOINT: &str = "AZURE_OPENAI_ENDPOINT";
 const AZURE_VERSION: &str = "AZURE_OPENAI_API_VERSION";
 const AZURE_HOSTS: [&str; 3] = [".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"];
+
+const OLLAMA: &str = "ollama";
+const OLLAMA_HOST: &str = "OLLAMA_HOST";
+const OLLAMA_LOCAL: &str = "http://127.0.0.1:11434";
 
 /// The environment, tidied: what is blank is not there.
 pub(super) struct Env<F>(pub(super) F);
@@ -52,6 +62,7 @@ impl<F: Fn(&str) -> Option<String>> Env<F> {
 pub(super) fn kind_of(name: &str) -> Option<ProviderKind> {
     match name {
         AZURE => Some(ProviderKind::Azure),
+        OLLAMA => Some(ProviderKind::Ollama),
         _ => KNOWN.iter().find(|k| k.name == name).map(|k| k.kind),
     }
 }
@@ -80,6 +91,7 @@ pub(super) fn complete<F: Fn(&str) -> Option<String>>(
         }
     }
     complete_azure(providers, env);
+    complete_ollama(providers, env);
 }
 
 fn complete_azure<F: Fn(&str) -> Option<String>>(
@@ -101,6 +113,20 @@ fn complete_azure<F: Fn(&str) -> Option<String>>(
     }
 }
 
+fn complete_ollama<F: Fn(&str) -> Option<String>>(
+    providers: &mut std::collections::BTreeMap<String, ProviderSettings>,
+    env: &Env<F>,
+) {
+    let host = env.get(OLLAMA_HOST).and_then(|h| ollama_address(&h));
+    if host.is_none() && !providers.contains_key(OLLAMA) {
+        return;
+    }
+    let provider = providers.entry(OLLAMA.to_owned()).or_default();
+    if provider.base_url.is_empty() {
+        provider.base_url = host.unwrap_or_else(|| OLLAMA_LOCAL.to_owned());
+    }
+}
+
 fn same(a: &str, b: &str) -> bool {
     a.trim_end_matches('/') == b.trim_end_matches('/')
 }
@@ -110,6 +136,23 @@ fn is_azure(base_url: &str) -> bool {
         .ok()
         .filter(|u| u.scheme() == "https")
         .is_some_and(|url| url.host_str().is_some_and(|host| AZURE_HOSTS.iter().any(|suffix| host.ends_with(suffix))))
+}
+
+/// Ollama's variable holds an address to listen on or to call: with or without a scheme, a host, a port.
+fn ollama_address(value: &str) -> Option<String> {
+    let (scheme, rest) = value.split_once("://").unwrap_or(("http", value));
+    let rest = rest.trim_end_matches('/');
+    let rest = if rest.starts_with(':') { format!("127.0.0.1{rest}") } else { rest.to_owned() };
+    let mut url = Url::parse(&format!("{scheme}://{rest}")).ok().filter(|u| matches!(u.scheme(), "http" | "https"))?;
+    if matches!(url.host_str(), Some("0.0.0.0" | "[::]")) {
+        url.set_host(Some("127.0.0.1")).ok()?;
+    }
+    // A default port disappears from the URL: what counts is whether one was written.
+    let written = rest.rsplit(']').next().is_some_and(|end| end.contains(':'));
+    if !written && !value.contains("://") {
+        url.set_port(Some(11_434)).ok()?;
+    }
+    Some(url.as_str().trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -166,5 +209,22 @@ mod tests {
         assert!(in_force("", &[(AZURE_KEY, "secret")]).is_empty());
         let all = in_force("[azure]\nbase_url = \"https://other.example.com\"", &[(AZURE_KEY, "secret"), endpoint]);
         assert_eq!(key(&all["azure"]), None);
+    }
+
+    #[test]
+    fn ollamas_variable_comes_in_many_forms() {
+        let cases = [
+            ("localhost", "http://localhost:11434"),
+            ("0.0.0.0", "http://127.0.0.1:11434"),
+            (":8080", "http://127.0.0.1:8080"),
+            ("10.0.0.7:80", "http://10.0.0.7"),
+            ("https://models.example.com/", "https://models.example.com"),
+            ("http://box:11434/", "http://box:11434"),
+        ];
+        for (value, address) in cases {
+            assert_eq!(in_force("", &[(OLLAMA_HOST, value)])["ollama"].base_url, address, "{value}");
+        }
+        assert!(in_force("", &[(OLLAMA_HOST, "ftp://x")]).is_empty());
+        assert_eq!(in_force("[ollama]", &[])["ollama"].base_url, OLLAMA_LOCAL);
     }
 }

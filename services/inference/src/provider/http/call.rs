@@ -86,6 +86,17 @@ impl<R: Reader> Call<R> {
         Self::opening(at, url, request, reader, opening)
     }
 
+    /// A call whose response is there already; it is not sent again.
+    pub(super) fn replay(at: Arc<Endpoint>, url: Url, reader: R, response: Response) -> Self {
+        let opening = {
+            let at = at.clone();
+            async move { accept(&at, response).await }.boxed()
+        };
+        let mut call = Self::opening(at, url, Bytes::new(), reader, opening);
+        call.backoff = ExponentialBuilder::default().with_max_times(0).build();
+        call
+    }
+
     fn opening(at: Arc<Endpoint>, url: Url, request: Bytes, reader: R, opening: Opening) -> Self {
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(250))
@@ -307,19 +318,24 @@ impl Failed {
 
 /// Sends the request and waits for the provider's yes or no.
 async fn open(at: Arc<Endpoint>, url: Url, request: Bytes) -> Result<Response, ProviderError> {
+    let response = send(&at, url, request).await?;
+    accept(&at, response).await
+}
+
+/// Sends the request and waits for whatever is answered.
+pub(super) async fn send(at: &Endpoint, url: Url, request: Bytes) -> Result<Response, ProviderError> {
     let sent = at.client.post(url).headers(at.headers.clone()).body(request).send();
-    let response = match timeout(at.headers_timeout, sent).await {
-        Ok(Ok(response)) => response,
+    match timeout(at.headers_timeout, sent).await {
+        Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => {
             let message = if error.is_connect() { "cannot be reached" } else { "broke off before it answered" };
-            return Err(at.error(Kind::Network, message).caused_by(error.without_url()));
+            Err(at.error(Kind::Network, message).caused_by(error.without_url()))
         }
         Err(_) => {
             let message = format!("did not answer within {:?}", at.headers_timeout);
-            return Err(at.error(Kind::TimeoutBeforeAnswer, message));
+            Err(at.error(Kind::TimeoutBeforeAnswer, message))
         }
-    };
-    accept(&at, response).await
+    }
 }
 
 /// A response that is a yes; a no is read and becomes its error.

@@ -21,7 +21,9 @@ pub(super) fn from_response(at: &Endpoint, status: StatusCode, headers: &HeaderM
     let said = parsed.as_ref().map(Said::of).unwrap_or_default();
     let kind = kind_of(status.as_u16(), &said);
     let text = if said.message.is_empty() { plain_text(body) } else { said.message.clone() };
-    let message = if text.is_empty() { format!("answered {status}") } else { format!("answered {status}: {text}") };
+    let reason = status.canonical_reason().map(|r| format!(" {r}")).unwrap_or_default();
+    let answered = format!("answered {}{reason}", status.as_u16());
+    let message = if text.is_empty() { answered } else { format!("{answered}: {text}") };
     let mut error = at.error(kind, tidy(&message, at.key.as_ref()));
     error.retry_after = retry_after(headers).or(said.retry_after);
     error
@@ -121,7 +123,7 @@ fn kind_of(status: u16, said: &Said) -> Kind {
     if said.moderated || says(&REFUSED) {
         return Kind::ContentRefused;
     }
-    if says(&["model_not_found", "deploymentnotfound"]) {
+    if says(&["model_not_found", "deploymentnotfound", "is not a valid model"]) {
         return Kind::ModelNotFound;
     }
     match status {

@@ -65,6 +65,11 @@ impl Endpoint {
         self.fetch(self.client.get(address)).await
     }
 
+    /// A document of the API that has to be asked for with a body.
+    pub(crate) async fn post<T: DeserializeOwned>(&self, address: &str, body: String) -> Result<T, ProviderError> {
+        self.fetch(self.client.post(address).body(body)).await
+    }
+
     async fn fetch<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ProviderError> {
         let failed = |e: reqwest::Error| self.error(Kind::Network, "the list of models failed").caused_by(e.without_url());
         let response = request.headers(self.headers.clone()).send().await;

@@ -21,6 +21,11 @@ impl Tally {
         self.expected = tokens;
     }
 
+    /// What it is expected to count.
+    pub(crate) fn expected_input(&self) -> u64 {
+        self.expected
+    }
+
     /// Some bytes of the answer came.
     pub(crate) fn wrote(&mut self, bytes: usize) {
         self.written += bytes;

@@ -94,7 +94,7 @@ impl Upstream {
 /// A provider with the protocol of its name, else Chat Completions.
 pub(crate) fn opened(name: &str, settings: &ProviderSettings) -> Arc<dyn Provider> {
     install_tls();
-    provider::open(name, settings).unwrap()
+    provider::open_http(name, settings).unwrap().unwrap()
 }
 
 /// A provider's end of a call, with this key.

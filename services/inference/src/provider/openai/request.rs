@@ -29,7 +29,7 @@ pub(super) fn encode(request: &Request, accent: Accent) -> Result<Vec<u8>, serde
         }),
         max_completion_tokens: limit.filter(|_| new_limit),
         max_tokens: limit.filter(|_| !new_limit),
-        temperature: request.temperature.filter(|_| takes_temperature(request, accent)),
+        temperature: request.temperature.filter(|_| !new_limit || takes_temperature(request)),
         reasoning_effort: effort.filter(|_| plain).map(Effort::word),
         reasoning: effort.filter(|_| accent == Accent::OpenRouter).map(|e| Reasoning { effort: e.word() }),
         thinking: effort
@@ -43,10 +43,9 @@ pub(super) fn encode(request: &Request, accent: Accent) -> Result<Vec<u8>, serde
     })
 }
 
-// OpenAI's models that reason refuse any temperature but their own, unless they are kept from reasoning.
-fn takes_temperature(request: &Request, accent: Accent) -> bool {
-    let theirs = matches!(accent, Accent::OpenAi | Accent::Azure);
-    !theirs || request.effort == Some(Effort::None) || !is_reasoner(&request.model)
+/// OpenAI's models that reason refuse any temperature but their own, unless they are kept from reasoning.
+pub(crate) fn takes_temperature(request: &Request) -> bool {
+    request.effort == Some(Effort::None) || !is_reasoner(&request.model)
 }
 
 fn is_reasoner(model: &str) -> bool {
