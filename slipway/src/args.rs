@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod inference;
 mod models;
 
+pub(crate) use inference::Inference;
 pub(crate) use models::{Ability, Models};
 
 const AFTER_HELP: &str = "\
@@ -131,6 +133,9 @@ pub(crate) enum Command {
     },
     /// List the language models.
     Models(Models),
+    /// Providers of language models, spoken to directly.
+    #[command(subcommand)]
+    Inference(Inference),
     /// Ask a server, or one service of a suite, whether it serves: for probes that run beside it.
     Health,
     /// Dead letters: work that has failed for good, and what to do about it.

@@ -10,6 +10,7 @@ mod error;
 mod migrate;
 mod output;
 mod process;
+mod record;
 mod serve;
 mod settings;
 mod suite;
@@ -18,7 +19,7 @@ mod up;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Inference};
 use clap::{CommandFactory as _, Parser as _};
 use client::Api;
 use error::{explain, is_broken_pipe};
@@ -81,6 +82,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Index { workspace, wait, rebuild } => client::index(&Api::new(&global)?, &out, &workspace, wait, rebuild).await,
         Command::Health => client::health(&Api::new(&global)?, &out).await,
         Command::DeadLetters(command) => client::letters(&Api::new(&global)?, &out, command).await,
+        Command::Inference(Inference::Record { provider, model, prompt, out: file }) => {
+            record::record(&load()?.settings, &out, &provider, &model, &prompt, &file).await
+        }
         Command::Models(asked) => client::models(&Api::new(&global)?, &out, asked).await,
     }
 }

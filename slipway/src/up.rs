@@ -91,7 +91,9 @@ fn client_flags(settings: &Settings, address: SocketAddr, url: &str) -> String {
 fn model(settings: &Settings) -> String {
     let name = &settings.inference.default_model;
     if name.starts_with("builtin/") {
-        return format!("{name}: a rule engine, not a language model; OPENAI_API_KEY or OPENROUTER_API_KEY turns one on");
+        return format!(
+            "{name}: a rule engine, not a language model; ANTHROPIC_API_KEY, OPENAI_API_KEY or another provider's key turns one on (docs/providers.md)"
+        );
     }
     let keyless = settings.inference.providers.values().all(|p| p.api_key.as_ref().is_none_or(|k| k.expose_secret().is_empty()));
     if keyless { name.clone() } else { format!("{name} (keys are set)") }

@@ -61,7 +61,10 @@ impl Processes {
         command.args(["serve", service]).env("SLIPWAY_CONFIG", self.directory.path().join("slipway.toml"));
         command.env("SLIPWAY_LISTEN", format!("127.0.0.1:{port}"));
         command.env("SLIPWAY_TELEMETRY__METRICS_LISTEN", "").stdin(Stdio::null());
-        command.stdout(log.try_clone().unwrap()).stderr(log).env_remove("OPENAI_API_KEY").env_remove("OPENROUTER_API_KEY");
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        for variable in slipway_testkit::daemon::PROVIDER_VARIABLES {
+            command.env_remove(variable);
+        }
         command.spawn().unwrap()
     }
 

@@ -195,3 +195,44 @@ async fn a_message_that_is_not_text_is_refused() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), said.trim()), (Some(2), "error: the message on standard input is not UTF-8 text"));
 }
+
+// The command that is waited for is answered by a provider in this process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traffic_is_recorded_without_its_key() {
+    let provider = Provider::saying(&["Hello", " there"]).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let settings = directory.path().join("slipway.toml");
+    let text = format!("[inference.providers.fake]\nbase_url = \"{}\"\napi_key = \"sk-very-secret\"\n", provider.base_url());
+    std::fs::write(&settings, text).unwrap();
+    let file = directory.path().join("hello.http");
+    let record = |provider: &str| {
+        let mut command = Command::new(binary());
+        command.args([
+            "inference",
+            "record",
+            "--provider",
+            provider,
+            "--model",
+            "scripted",
+            "--prompt",
+            "hi sk-very-secret",
+            "--out",
+        ]);
+        let output = command.arg(&file).env("SLIPWAY_CONFIG", &settings).env("NO_COLOR", "1").output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = record("nobody");
+    assert!(code == Some(1) && said.contains("nobody") && said.contains("fake"), "{said}");
+    assert_eq!(record("fake"), (Some(0), String::new()));
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.starts_with("POST /v1/chat/completions HTTP/1.1\nhost: 127.0.0.1\n"), "{written}");
+    assert!(written.contains("\n\nHTTP/1.1 200 OK\n") && written.contains("data: [DONE]"), "{written}");
+    assert!(!written.contains("very-secret") && !written.contains("authorization"), "{written}");
+    let expected: Value = serde_json::from_str(&std::fs::read_to_string(file.with_extension("json")).unwrap()).unwrap();
+    assert_eq!(
+        (&expected["model"], &expected["text"], &expected["finish"]),
+        (&json!("scripted"), &json!("Hello there"), &json!("stop"))
+    );
+    // Never over what is there.
+    assert_eq!(record("fake").0, Some(2));
+}

@@ -10,6 +10,18 @@ use anyhow::{Context as _, bail};
 use tokio::net::TcpStream;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// What would turn a language model on that a test does not know of.
+pub const PROVIDER_VARIABLES: [&str; 8] = [
+    "OPENAI_API_KEY",
+    "OPENROUTER_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "CLAUDE_API_KEY",
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "AZURE_OPENAI_API_KEY",
+    "OLLAMA_HOST",
+];
+
 /// What a server process prints once it listens.
 const ANNOUNCEMENT: &str = " serves on ";
 
@@ -57,7 +69,10 @@ impl Daemon {
         self.log_start = log.metadata()?.len();
         let mut command = Command::new(&self.binary);
         command.args(&self.arguments).current_dir(&self.directory).stdin(Stdio::null());
-        command.env_remove("OPENAI_API_KEY").env_remove("OPENROUTER_API_KEY").envs(self.environment.iter().cloned());
+        for variable in PROVIDER_VARIABLES {
+            command.env_remove(variable);
+        }
+        command.envs(self.environment.iter().cloned());
         self.child = Some(command.stdout(log.try_clone()?).stderr(log).spawn().context("slipway does not start")?);
         Ok(())
     }

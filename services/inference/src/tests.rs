@@ -8,6 +8,7 @@ use slipway_rpc::{Channel, Ctx, Fault, IdentityKey, ProjectId, Reason, Running, 
 use tonic::{Code, Status};
 use uuid::Uuid;
 
+use crate::provider::http::testing::{Upstream, refusal, stream};
 use crate::{CatalogueSettings, Deps, Settings};
 
 pub(crate) struct Suite {
@@ -140,6 +141,33 @@ async fn a_connection_test_tells_and_does_not_fail() {
     let request = suite.ctx.request(pb::TestConnectionRequest { model: "dead/x".into() });
     let tested = suite.client.test_connection(request).await.unwrap().into_inner();
     assert!(!tested.ok && tested.reason == "PROVIDER_UNAVAILABLE" && tested.advice.contains("base_url"), "{tested:?}");
+}
+
+#[tokio::test]
+async fn a_connection_test_tells_for_every_protocol() {
+    let bad_key = r#"{"error":{"message":"invalid key","type":"authentication_error","status":"UNAUTHENTICATED"}}"#;
+    let unknown = r#"{"error":{"message":"the model does not exist","code":"model_not_found"}}"#;
+    let cases = [
+        (refusal("401 Unauthorized", "", bad_key), "PROVIDER_AUTH_FAILED", "api_key"),
+        (refusal("404 Not Found", "", unknown), "MODEL_NOT_FOUND", "ListModels"),
+        // A web server, but not an API.
+        (refusal("404 Not Found", "", "<html>nothing here</html>"), "PROVIDER_REJECTED_REQUEST", "base_url"),
+        (stream("<html>welcome</html>"), "PROVIDER_UNAVAILABLE", "base_url"),
+    ];
+    for (script, reason, advice) in cases {
+        let upstream = Upstream::start(vec![script]).await;
+        let base_url = upstream.settings().base_url;
+        let kinds = ["openai", "responses", "anthropic", "azure", "openrouter", "ollama", "gemini"];
+        let provider = |kind: &&str| {
+            format!("[providers.p-{kind}]\nkind = \"{kind}\"\nbase_url = \"{base_url}\"\napi_key = \"k\"\nmax_retries = 0\n")
+        };
+        let mut suite = suite(&kinds.iter().map(provider).collect::<String>()).await;
+        for kind in kinds {
+            let request = suite.ctx.request(pb::TestConnectionRequest { model: format!("p-{kind}/m") });
+            let tested = suite.client.test_connection(request).await.unwrap().into_inner();
+            assert!(!tested.ok && tested.reason == reason && tested.advice.contains(advice), "{kind}: {tested:?}");
+        }
+    }
 }
 
 #[tokio::test]

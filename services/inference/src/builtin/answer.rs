@@ -43,7 +43,7 @@ fn introduction(searched: bool) -> String {
          - answer questions about a workspace by quoting the lines that match them;\n\
          - plan and make changes to Helm charts and Kubernetes YAML: replicas, images and tags, resources, environment \
          variables, ports, ingress hosts, autoscaling, probes, service types, labels, annotations, and any values key by its path.\n\n\
-         I cannot hold a conversation. For that, configure a language model: set `OPENAI_API_KEY` or `OPENROUTER_API_KEY`, or \
+         I cannot hold a conversation. For that, configure a language model: set `ANTHROPIC_API_KEY`, `OPENAI_API_KEY` or another provider's key, or \
          add `[inference.providers.<name>]` with a `base_url` to `slipway.toml`, and name the model in `inference.default_model`.\n"
     )
 }

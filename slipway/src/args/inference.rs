@@ -1,0 +1,43 @@
+//! `slipway inference`
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+/// What can be done about language models without a server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Inference {
+    /// Ask a provider of the settings once and write down what passes, without any key: a recording for tests, and beside it
+    /// (`.json`) what is read from it.
+    Record {
+        /// The provider's name in the settings.
+        #[arg(long, value_name = "NAME")]
+        provider: String,
+        /// The provider's name of the model.
+        #[arg(long, value_name = "MODEL")]
+        model: String,
+        /// What to ask.
+        #[arg(long, value_name = "TEXT")]
+        prompt: String,
+        /// Where to write it, ending in `.http`; it must not be there.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn a_recording_names_everything() {
+        let line =
+            ["slipway", "inference", "record", "--provider", "openai", "--model", "gpt-4o", "--prompt", "hi", "--out", "a.http"];
+        let Command::Inference(Inference::Record { provider, out, .. }) = Cli::parse_from(line).command else { panic!() };
+        assert_eq!((provider.as_str(), out), ("openai", PathBuf::from("a.http")));
+        assert!(Cli::try_parse_from(&line[..7]).is_err());
+    }
+}
