@@ -2,7 +2,7 @@
 # Gets the outside tools that the demo and the tests use, into the user's cache. What is there is left alone; what cannot
 # be had is said aloud and is no failure: whoever needs it says SKIPPED.
 #
-#   scripts/tools.sh all | weights | helm | grpcurl | buf | python | nats | nats-debian | postgres | s3 | docker | kubernetes ...
+#   scripts/tools.sh all | weights | helm | grpcurl | buf | python | litellm | nats | nats-debian | postgres | s3 | docker | kubernetes ...
 set -uo pipefail
 
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/slipway"
@@ -17,6 +17,8 @@ HELM_KUBE_MINOR=33
 GRPCURL_VERSION=v1.9.3
 BUF_VERSION=1.75.0
 GRPCIO_VERSION=1.76.0
+# The same as in tests/bench/peers, which uses the same place.
+LITELLM_VERSION=1.108.7
 NATS_VERSION=2.15.1
 KUBERNETES_VALIDATE_VERSION=1.37.0
 VERSITYGW_VERSION=v1.8.0
@@ -139,6 +141,22 @@ get_python() {
   if "$python" -c 'import grpc_tools' 2>>"$TOOLS/python.log"; then say python "$python"; else missing python "grpcio-tools cannot be had; see $TOOLS/python.log"; fi
 }
 
+# LiteLLM's proxy, which tests put between us and a model. Large: some 600 MB.
+get_litellm() {
+  local home="$TOOLS/peers/litellm"
+  if [ -e "$home/.done" ]; then say litellm "$home/bin/litellm"; return; fi
+  have python3 || { missing litellm "python3 is not installed"; return; }
+  say litellm "installing litellm[proxy] $LITELLM_VERSION ..."
+  mkdir -p "$TOOLS/peers" && rm -rf "$home"
+  if python3 -m venv "$home" >"$TOOLS/litellm.log" 2>&1 \
+    && nice "$home/bin/pip" install --quiet --disable-pip-version-check "litellm[proxy]==$LITELLM_VERSION" >>"$TOOLS/litellm.log" 2>&1; then
+    touch "$home/.done"
+    say litellm "$home/bin/litellm"
+  else
+    missing litellm "litellm[proxy] cannot be installed; see $TOOLS/litellm.log"
+  fi
+}
+
 # The schemas of Kubernetes' objects, and a program that holds manifests against them.
 get_kubernetes() {
   local program="$BIN/kubernetes-validate" lib="$TOOLS/kubernetes-validate"
@@ -193,8 +211,8 @@ mkdir -p "$BIN" "$CACHE"
 [ $# -gt 0 ] || set -- all
 for tool in "$@"; do
   case "$tool" in
-    all) echo "tools for the tests, in $TOOLS:"; for each in weights helm grpcurl buf python nats nats-debian postgres s3 docker kubernetes; do "get_$each"; done ;;
-    weights | helm | grpcurl | buf | python | nats | nats-debian | postgres | s3 | docker | kubernetes) "get_$tool" ;;
+    all) echo "tools for the tests, in $TOOLS:"; for each in weights helm grpcurl buf python litellm nats nats-debian postgres s3 docker kubernetes; do "get_$each"; done ;;
+    weights | helm | grpcurl | buf | python | litellm | nats | nats-debian | postgres | s3 | docker | kubernetes) "get_$tool" ;;
     *) echo "tools.sh: there is no tool called $tool" >&2; exit 2 ;;
   esac
 done
