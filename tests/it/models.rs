@@ -13,6 +13,8 @@ use tonic::Code;
 
 use crate::story::{self, refused, suite, suite_with};
 
+mod routing;
+
 fn prompt(text: &str) -> Prompt {
     let message = Message { role: Role::User.into(), text: text.into(), ..Default::default() };
     Prompt { messages: vec![message], ..Default::default() }

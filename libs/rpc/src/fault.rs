@@ -190,7 +190,7 @@ fn code_of(reason: Reason) -> Code {
         R::ScopeInsufficient => Code::PermissionDenied,
         R::RateLimited | R::MessageTooLarge | R::ProviderRateLimited => Code::ResourceExhausted,
         R::MethodUnknown => Code::Unimplemented,
-        R::ServiceUnavailable | R::ProviderUnavailable | R::ProviderTimeout => Code::Unavailable,
+        R::ServiceUnavailable | R::ProviderUnavailable | R::ProviderTimeout | R::ProviderOverloaded => Code::Unavailable,
         R::DeadlineExceeded => Code::DeadlineExceeded,
         R::RequestIdReused => Code::AlreadyExists,
         R::CursorOutOfRange => Code::OutOfRange,
@@ -201,7 +201,7 @@ fn code_of(reason: Reason) -> Code {
         R::ChangeConflict | R::EmbedderUnavailable | R::ProviderAuthFailed | R::ProviderCreditExhausted => {
             Code::FailedPrecondition
         }
-        R::BlobStoreRefused | R::LinkUnsupported | R::RecordingMissing => Code::FailedPrecondition,
+        R::BlobStoreRefused | R::LinkUnsupported | R::ProviderPermissionDenied | R::RecordingMissing => Code::FailedPrecondition,
         R::ContentRefused | R::PlanStateConflict | R::PlanVersionStale | R::PlanBaseMoved => Code::FailedPrecondition,
         R::WorkspaceEmpty | R::PlanUnusable | R::EditFailed | R::RunActive => Code::FailedPrecondition,
         R::Internal | R::Unspecified => Code::Internal,

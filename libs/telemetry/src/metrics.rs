@@ -64,6 +64,7 @@ struct Families {
     job_lag: GaugeVec,
     redeliveries: IntCounter,
     catalogue: IntCounterVec,
+    breakers: IntGaugeVec,
 }
 
 impl Default for Metrics {
@@ -95,6 +96,10 @@ impl Metrics {
             "slipway_inference_catalogue_refreshes_total",
             "How often the operator's changed catalogue of models was read again, by outcome: ok, failed.",
         );
+        let breakers = Opts::new(
+            "slipway_inference_breaker",
+            "How providers (key empty) and their keys stand: 0 in use, 1 being tried, 2 set aside.",
+        );
         let families = Families {
             registry: Registry::new(),
             requests: IntCounterVec::new(requests, &["service", "method", "code"]).expect(valid),
@@ -107,6 +112,7 @@ impl Metrics {
             job_lag: GaugeVec::new(job_lag, &["store", "kind"]).expect(valid),
             redeliveries: IntCounter::with_opts(redeliveries).expect(valid),
             catalogue: IntCounterVec::new(catalogue, &["outcome"]).expect(valid),
+            breakers: IntGaugeVec::new(breakers, &["provider", "key"]).expect(valid),
         };
         let once = "each family is registered once in a new registry";
         families.registry.register(Box::new(families.requests.clone())).expect(once);
@@ -119,6 +125,7 @@ impl Metrics {
         families.registry.register(Box::new(families.job_lag.clone())).expect(once);
         families.registry.register(Box::new(families.redeliveries.clone())).expect(once);
         families.registry.register(Box::new(families.catalogue.clone())).expect(once);
+        families.registry.register(Box::new(families.breakers.clone())).expect(once);
         #[cfg(target_os = "linux")]
         families.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self())).expect(once);
         Metrics(Arc::new(families))
@@ -169,6 +176,11 @@ impl Metrics {
     /// Counts that the catalogue of models was read again, well or not.
     pub fn catalogue_refreshed(&self, ok: bool) {
         self.0.catalogue.with_label_values(&[if ok { "ok" } else { "failed" }]).inc();
+    }
+
+    /// How a model provider or one of its keys stands: 0 in use, 1 being tried, 2 set aside.
+    pub fn breaker(&self, provider: &str, key: &str, standing: i64) {
+        self.0.breakers.with_label_values(&[provider, key]).set(standing);
     }
 
     /// Everything, in Prometheus' text format.

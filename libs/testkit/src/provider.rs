@@ -9,7 +9,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -42,6 +43,7 @@ type Script = Arc<dyn Fn(&Value) -> Vec<Step> + Send + Sync>;
 struct Inner {
     script: Script,
     requests: Mutex<Vec<Value>>,
+    keys: Mutex<Vec<String>>,
     open: AtomicUsize,
 }
 
@@ -55,7 +57,12 @@ pub struct Provider {
 impl Provider {
     /// Starts a provider that answers each request by a script made from the request's body.
     pub async fn start(script: impl Fn(&Value) -> Vec<Step> + Send + Sync + 'static) -> anyhow::Result<Self> {
-        let inner = Arc::new(Inner { script: Arc::new(script), requests: Mutex::default(), open: AtomicUsize::new(0) });
+        let inner = Arc::new(Inner {
+            script: Arc::new(script),
+            requests: Mutex::default(),
+            keys: Mutex::default(),
+            open: AtomicUsize::new(0),
+        });
         let router = Router::new()
             .route("/v1/chat/completions", post(complete))
             .route("/v1/models", get(models))
@@ -82,6 +89,11 @@ impl Provider {
         self.inner.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The keys of all requests so far.
+    pub fn keys(&self) -> Vec<String> {
+        self.inner.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// How many streams are open: a client that goes away closes its own.
     pub fn open_streams(&self) -> usize {
         self.inner.open.load(Ordering::SeqCst)
@@ -92,7 +104,9 @@ async fn models() -> Response {
     axum::Json(json!({"object": "list", "data": [{"id": "scripted", "object": "model"}]})).into_response()
 }
 
-async fn complete(State(inner): State<Arc<Inner>>, axum::Json(request): axum::Json<Value>) -> Response {
+async fn complete(State(inner): State<Arc<Inner>>, headers: HeaderMap, axum::Json(request): axum::Json<Value>) -> Response {
+    let key = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    inner.keys.lock().unwrap_or_else(PoisonError::into_inner).push(key.unwrap_or_default().to_owned());
     inner.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
     let steps = VecDeque::from((inner.script)(&request));
     if let Some(Step::Refuse(code, body)) = steps.front() {

@@ -217,8 +217,8 @@ fn written(piece: Option<Piece>) -> Option<Written> {
             let refused = ended.finish_reason() == FinishReason::ContentFilter;
             Some(Written::Ended { refused, usage: ended.usage.map(convert::usage_of) })
         }
-        // No tools are offered, so none are called.
-        Piece::Started(_) | Piece::ToolCallDelta(_) => None,
+        // No tools are offered, so none are called; no model is asked to go on from another's words.
+        Piece::Started(_) | Piece::ToolCallDelta(_) | Piece::Seam(_) => None,
     }
 }
 

@@ -48,8 +48,8 @@ impl Builtin {
 
 #[async_trait]
 impl Provider for Builtin {
-    fn stream(&self, request: Request) -> Deltas {
-        let delay = self.delay;
+    fn stream(&self, request: &Request) -> Deltas {
+        let (delay, request) = (self.delay, request.clone());
         let deltas = stream::once(async move { stream::iter(deltas(&request)) }).flatten();
         if delay.is_zero() {
             return deltas.map(Ok).boxed();

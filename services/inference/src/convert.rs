@@ -4,12 +4,15 @@ use slipway_proto::inference as pb;
 use slipway_rpc::{Check, Fault};
 
 use crate::model::{Completion, Delta, Finish, Message, Request, Role, Tool, ToolCall, ToolChoice, Usage};
+use crate::route::{Attempt, Journal};
 use crate::service::{Asked, Tested};
 
 mod listing;
 mod parts;
+mod routing;
 
 pub(crate) use listing::{list_models, models};
+pub(crate) use routing::{list_providers, providers};
 
 const MAX_MODEL: usize = 200;
 const MAX_MESSAGES: usize = 1_000;
@@ -30,6 +33,7 @@ pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
     check.ensure(prompt.messages.len() <= MAX_MESSAGES, "prompt.messages", format!("has more than {MAX_MESSAGES} messages"));
     check.ensure(prompt.tools.len() <= MAX_TOOLS, "prompt.tools", format!("has more than {MAX_TOOLS} tools"));
     check_size(&mut check, &prompt);
+    let fallback = routing::fallback(&mut check, &prompt, MAX_MODEL);
     // What is too long is not looked into any further.
     check.finish()?;
 
@@ -68,7 +72,7 @@ pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
         effort,
         json,
     };
-    Ok(Asked { model, request })
+    Ok(Asked { model, request, fallback })
 }
 
 fn check_size(check: &mut Check, prompt: &pb::Prompt) {
@@ -141,34 +145,38 @@ pub(crate) fn test_connection(request: &pb::TestConnectionRequest) -> Result<Str
 }
 
 /// A whole answer.
-pub(crate) fn completion(model: String, whole: Completion) -> pb::Completion {
+pub(crate) fn completion(whole: Completion, attempts: Vec<Attempt>) -> pb::Completion {
     let calls = whole.tool_calls.into_iter().map(|c| pb::ToolCall { id: c.id, name: c.name, arguments_json: c.arguments });
     pb::Completion {
-        model,
+        model: whole.model,
         text: whole.text,
         reasoning: whole.reasoning,
         tool_calls: calls.collect(),
         finish_reason: finish(whole.finish).into(),
         usage: Some(usage(whole.usage)),
         reasoning_state: whole.reasoning_state.map(|s| s.to_bytes().into()).unwrap_or_default(),
+        attempts: routing::attempts(attempts),
+        seams: whole.seams.into_iter().map(routing::seam).collect(),
     }
 }
 
 /// One step of a streamed answer; `None` for what is not the caller's.
-pub(crate) fn delta(model: &str, delta: Delta) -> Option<pb::StreamCompleteResponse> {
+pub(crate) fn delta(journal: &Journal, delta: Delta) -> Option<pb::StreamCompleteResponse> {
     use pb::stream_complete_response::Event;
     let event = match delta {
-        Delta::Started => Event::Started(pb::CompletionStarted { model: model.to_owned() }),
+        Delta::Answering(model) => Event::Started(pb::CompletionStarted { model: model.to_string() }),
+        Delta::Seam(seam) => Event::Seam(routing::seam(*seam)),
         Delta::Text(text) => Event::TextDelta(text),
         Delta::Reasoning(text) => Event::ReasoningDelta(text),
         Delta::ToolCall { index, id, name, arguments } => {
             Event::ToolCallDelta(pb::ToolCallDelta { index, id, name, arguments_delta: arguments })
         }
-        Delta::Usage(_) => return None,
+        Delta::Started | Delta::Usage(_) => return None,
         Delta::Completed { finish: reason, usage: used, reasoning_state } => Event::Completed(pb::CompletionEnded {
             finish_reason: finish(reason).into(),
             usage: Some(usage(used)),
             reasoning_state: reasoning_state.map(|s| s.to_bytes().into()).unwrap_or_default(),
+            attempts: routing::attempts(journal.attempts()),
         }),
     };
     Some(pb::StreamCompleteResponse { event: Some(event) })
@@ -319,7 +327,7 @@ mod tests {
         let item = StateItem { calls_before: 0, value: serde_json::json!({"type": "thinking"}) };
         let state = ReasoningState { wire: "anthropic".into(), model: "m".into(), items: vec![item] };
         let whole = Completion { reasoning_state: Some(state.clone()), ..Completion::default() };
-        let reasoning_state = completion("p/m".into(), whole).reasoning_state;
+        let reasoning_state = completion(whole, Vec::new()).reasoning_state;
         let again = pb::Message { role: pb::Role::Assistant.into(), reasoning_state, ..Default::default() };
         let asked = prompt(Some(pb::Prompt { messages: vec![again], ..Default::default() })).unwrap();
         assert_eq!(asked.request.messages[0].reasoning_state, Some(state));

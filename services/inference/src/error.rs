@@ -13,6 +13,8 @@ use crate::model::Usage;
 pub enum Kind {
     /// The provider refused our key.
     Auth,
+    /// Our key is good, but not for this.
+    Permission,
     /// Too many calls.
     RateLimited,
     /// The account has no credit.
@@ -25,6 +27,8 @@ pub enum Kind {
     ModelNotFound,
     /// The provider found the request malformed.
     BadRequest,
+    /// The provider has too much to do.
+    Overloaded,
     /// The provider failed, or answered something that cannot be read.
     Server,
     /// The provider cannot be reached, or broke off.
@@ -42,12 +46,14 @@ impl Kind {
     pub fn reason(self) -> Reason {
         match self {
             Self::Auth => Reason::ProviderAuthFailed,
+            Self::Permission => Reason::ProviderPermissionDenied,
             Self::RateLimited => Reason::ProviderRateLimited,
             Self::CreditExhausted => Reason::ProviderCreditExhausted,
             Self::ContextTooLong => Reason::ContextTooLong,
             Self::ContentRefused => Reason::ContentRefused,
             Self::ModelNotFound => Reason::ModelNotFound,
             Self::BadRequest => Reason::ProviderRejectedRequest,
+            Self::Overloaded => Reason::ProviderOverloaded,
             Self::Server | Self::Network => Reason::ProviderUnavailable,
             Self::TimeoutBeforeAnswer | Self::TimeoutBetweenDeltas => Reason::ProviderTimeout,
             Self::RecordingMissing => Reason::RecordingMissing,
@@ -58,6 +64,7 @@ impl Kind {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Auth => "check the provider's api_key in the settings, or its environment variable",
+            Self::Permission => "give the provider's key the right to this model, or choose another model",
             Self::RateLimited => "wait and try again, or ask the provider for a higher limit",
             Self::CreditExhausted => "add credit to the provider's account, or choose another model",
             Self::ContextTooLong => "send less text, or choose a model with a larger context window",
@@ -66,7 +73,7 @@ impl Kind {
             Self::BadRequest => {
                 "check that the model supports what was asked (tools, temperature, output limit) and the base_url"
             }
-            Self::Server => "try again later, or choose another model",
+            Self::Overloaded | Self::Server => "try again later, or choose another model",
             Self::Network => "check the provider's base_url and this machine's network",
             Self::TimeoutBeforeAnswer | Self::TimeoutBetweenDeltas => {
                 "try again, or raise the provider's timeouts in the settings"
@@ -77,8 +84,17 @@ impl Kind {
 
     /// True when the same request may succeed in a moment.
     pub(crate) fn is_retryable(self) -> bool {
-        matches!(self, Self::RateLimited | Self::Server | Self::Network)
+        matches!(self, Self::RateLimited | Self::Overloaded | Self::Server | Self::Network)
     }
+}
+
+/// What a provider said of a request that is too long, in tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// The most that the model reads.
+    pub(crate) limit: Option<u64>,
+    /// What was sent.
+    pub(crate) sent: Option<u64>,
 }
 
 /// A provider's failure.
@@ -95,6 +111,8 @@ pub struct ProviderError {
     pub retry_after: Option<Duration>,
     /// What the call had used when it failed, once the provider had accepted it.
     pub(crate) usage: Option<Box<Usage>>,
+    /// For `ContextTooLong`: what the provider said of sizes.
+    pub(crate) size: Option<Box<Size>>,
     /// The cause, for the log.
     #[source]
     pub cause: Option<BoxError>,
@@ -103,7 +121,15 @@ pub struct ProviderError {
 impl ProviderError {
     /// A failure without a cause below it.
     pub fn new(kind: Kind, provider: &str, message: impl Into<String>) -> Self {
-        Self { kind, provider: provider.to_owned(), message: message.into(), retry_after: None, usage: None, cause: None }
+        Self {
+            kind,
+            provider: provider.to_owned(),
+            message: message.into(),
+            retry_after: None,
+            usage: None,
+            size: None,
+            cause: None,
+        }
     }
 
     /// Keeps the cause for the log.
@@ -119,6 +145,12 @@ impl From<ProviderError> for Fault {
         let mut fault = Fault::new(error.kind.reason(), message).with("provider", &error.provider);
         if let Some(delay) = error.retry_after {
             fault = fault.retry_after(delay);
+        }
+        let size = error.size.map(|s| *s).unwrap_or_default();
+        for (name, tokens) in [("limit_tokens", size.limit), ("sent_tokens", size.sent)] {
+            if let Some(tokens) = tokens {
+                fault = fault.with(name, tokens);
+            }
         }
         match error.cause {
             Some(cause) => fault.source(cause),

@@ -12,6 +12,7 @@ mod error;
 mod model;
 mod privacy;
 mod provider;
+mod route;
 mod rpc;
 mod service;
 mod settings;
@@ -26,13 +27,15 @@ use slipway_rpc::{BuildError, Server};
 use slipway_telemetry::Metrics;
 
 pub use settings::{
-    CatalogueSettings, PrivacySettings, ProviderKind, ProviderSettings, RecordingMode, RecordingsSettings, Settings,
+    BreakerSettings, CatalogueSettings, PrivacySettings, ProviderKind, ProviderSettings, RecordingMode, RecordingsSettings,
+    Settings,
 };
 pub use traffic::{RecordError, Recorded, Recording, record};
 
 use catalogue::Catalogue;
 use privacy::Privacy;
 use provider::Providers;
+use route::Router;
 use rpc::Rpc;
 use service::Inference;
 
@@ -54,12 +57,14 @@ pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Resu
     settings::check_addresses(&in_force).map_err(BuildError::new)?;
     let names: Vec<_> = in_force.providers.keys().map(String::as_str).collect();
     tracing::info!(default_model = in_force.default_model, providers = names.join(" "), "models configured");
-    let providers = Providers::new(&in_force).map_err(|e| BuildError::of("a model provider's client cannot be made", e))?;
+    let providers =
+        Providers::new(&in_force, &deps.metrics).map_err(|e| BuildError::of("a model provider's client cannot be made", e))?;
     let catalogue = Catalogue::open(&in_force, deps.metrics).map_err(|e| BuildError::of("inference.catalogue", e))?;
     let catalogue = Arc::new(catalogue);
     server.add_task("catalogue", catalogue.clone().watch(server.shutdown()));
     let privacy = Privacy::new(&in_force.privacy).map_err(|e| BuildError::of("inference.privacy", e))?;
-    let service = InferenceServiceServer::new(Rpc(Arc::new(Inference::new(providers, catalogue, privacy))));
+    let router = Router::new(in_force, providers, catalogue.clone());
+    let service = InferenceServiceServer::new(Rpc(Arc::new(Inference::new(router, catalogue, privacy))));
     server.add_service(service.max_decoding_message_size(MAX_REQUEST_BYTES));
     Ok(())
 }

@@ -1,7 +1,11 @@
 //! What a call of a model is made of, whoever provides it: prompts, deltas, completions, usage.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use crate::error::Kind;
 
 mod reasoning;
 
@@ -167,11 +171,34 @@ pub(crate) struct Usage {
     pub(crate) estimated: bool,
 }
 
+impl Usage {
+    /// What two calls used together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input + other.input,
+            output: self.output + other.output,
+            cached_input: self.cached_input + other.cached_input,
+            cache_write: self.cache_write + other.cache_write,
+            images: self.images + other.images,
+            reasoning: self.reasoning + other.reasoning,
+            cost_micros: match (self.cost_micros, other.cost_micros) {
+                (Some(a), Some(b)) => Some(a + b),
+                (a, b) => a.or(b),
+            },
+            estimated: self.estimated || other.estimated,
+        }
+    }
+}
+
 /// One step of an answer. `Started` comes first, `Completed` last and once, unless the stream ends with an error.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Delta {
-    /// The provider has accepted the call.
+    /// The provider has accepted the call. Its client says so; callers get `Answering`.
     Started,
+    /// The model of this id has accepted the call. First.
+    Answering(Arc<str>),
+    /// Another model goes on.
+    Seam(Box<Seam>),
     /// More of the text.
     Text(String),
     /// More of the reasoning.
@@ -201,9 +228,37 @@ pub(crate) enum Delta {
     },
 }
 
+/// The place in an answer where another model goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seam {
+    /// The id of the model that failed.
+    pub(crate) failed: Arc<str>,
+    /// The id of the one that goes on.
+    pub(crate) model: Arc<str>,
+    /// Why it failed.
+    pub(crate) kind: Kind,
+    /// The bytes of the answer's text before it.
+    pub(crate) offset: u64,
+}
+
+/// What may happen when a model fails.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fallback {
+    /// The ids of the models to try next, in order; empty: those of the settings.
+    pub(crate) models: Vec<String>,
+    /// One of them may go on in the middle of an answer.
+    pub(crate) goes_on: bool,
+    /// They are tried also when content rules refused the request.
+    pub(crate) when_refused: bool,
+}
+
 /// A whole answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Completion {
+    /// The id of the model that answered, or that ended the answer.
+    pub(crate) model: String,
+    /// Where another model went on.
+    pub(crate) seams: Vec<Seam>,
     /// The text.
     pub(crate) text: String,
     /// The reasoning, never part of `text`.
@@ -223,6 +278,11 @@ impl Completion {
     pub(crate) fn push(&mut self, delta: Delta) {
         match delta {
             Delta::Started => {}
+            Delta::Answering(model) => model.as_ref().clone_into(&mut self.model),
+            Delta::Seam(seam) => {
+                seam.model.as_ref().clone_into(&mut self.model);
+                self.seams.push(*seam);
+            }
             Delta::Text(text) => self.text.push_str(&text),
             Delta::Reasoning(text) => self.reasoning.push_str(&text),
             Delta::ToolCall { index, id, name, arguments } => {

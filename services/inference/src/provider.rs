@@ -10,12 +10,14 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
+use slipway_telemetry::Metrics;
 
 use crate::builtin::{self, Builtin};
 use crate::cassette::{self, Recordings, ScriptError};
 use crate::error::{Error, ProviderError};
 use crate::model::{Completion, Delta, ModelInfo, Request, split_model};
-use crate::settings::{ProviderKind, ProviderSettings, Settings};
+use crate::route::{Limits, Upstream};
+use crate::settings::{ProviderKind, ProviderSettings, RecordingMode, Settings};
 
 mod anthropic;
 mod gemini;
@@ -27,8 +29,8 @@ mod responses;
 /// Something that completes prompts.
 #[async_trait]
 pub(crate) trait Provider: Send + Sync {
-    /// Answers as the model writes. Dropping the stream ends the call at once.
-    fn stream(&self, request: Request) -> Deltas;
+    /// Answers as the model writes. Dropping the stream ends the call at once. Nothing is tried twice: that is the router's.
+    fn stream(&self, request: &Request) -> Deltas;
 
     /// The models that can be called, as far as they are known now. Never fails and takes a bounded time.
     async fn models(&self) -> Vec<ModelInfo>;
@@ -101,30 +103,45 @@ pub(crate) fn open_http(name: &str, settings: &ProviderSettings) -> Result<Optio
 /// A model with its provider.
 pub(crate) struct Target {
     /// `provider/model`.
-    pub(crate) id: String,
+    pub(crate) id: Arc<str>,
     /// The provider's name of the model.
     pub(crate) model: String,
     /// The provider.
-    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) upstream: Arc<Upstream>,
 }
 
 /// The providers in force, by name.
 pub(crate) struct Providers {
     default_model: String,
-    by_name: BTreeMap<String, Arc<dyn Provider>>,
+    by_name: BTreeMap<String, Arc<Upstream>>,
 }
 
 impl Providers {
-    /// Opens clients for everything in the settings.
-    pub(crate) fn new(settings: &Settings) -> Result<Self, OpenError> {
+    /// Opens clients for everything in the settings: one for each key.
+    pub(crate) fn new(settings: &Settings, metrics: &Metrics) -> Result<Self, OpenError> {
         let delay = Duration::from_millis(settings.builtin_delta_delay_ms);
-        let mut by_name: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
-        by_name.insert(builtin::PROVIDER.to_owned(), Arc::new(Builtin::new(delay)));
+        let limits = Limits::of(&settings.breaker);
+        let rules: Arc<dyn Provider> = Arc::new(Builtin::new(delay));
+        let rules = Upstream::new(builtin::PROVIDER, builtin::PROVIDER, vec![rules], 0, limits, metrics);
+        let mut by_name = BTreeMap::from([(builtin::PROVIDER.to_owned(), Arc::new(rules))]);
         let recordings = Recordings::new(&settings.recordings, settings.providers.values());
         for (name, provider) in &settings.providers {
-            by_name.insert(name.clone(), recordings.of(name, provider, open(name, provider)?));
+            let clients = provider.with_each_key().map(|one| Ok(recordings.of(name, &one, open(name, &one)?)));
+            let clients = clients.collect::<Result<Vec<_>, OpenError>>()?;
+            let kind = provider.kind(name);
+            let plays = kind == ProviderKind::Script || settings.recordings.mode == RecordingMode::Replay;
+            let limits = Limits { opens: !plays, ..limits };
+            let upstream = Upstream::new(name, kind.name(), clients, provider.max_retries, limits, metrics);
+            by_name.insert(name.clone(), Arc::new(upstream));
         }
         Ok(Self { default_model: settings.default_model.clone(), by_name })
+    }
+
+    /// These, for a test.
+    #[cfg(test)]
+    pub(crate) fn of(default_model: &str, upstreams: Vec<Upstream>) -> Self {
+        let by_name = upstreams.into_iter().map(|u| (u.name.clone(), Arc::new(u))).collect();
+        Self { default_model: default_model.to_owned(), by_name }
     }
 
     /// The model that an empty name means.
@@ -134,18 +151,18 @@ impl Providers {
 
     /// The provider of a model; an empty id means the default.
     pub(crate) fn get(&self, id: &str) -> Result<Target, Error> {
-        let id = if id.is_empty() { &self.default_model } else { id };
+        let id = if id.is_empty() { self.default_model.as_str() } else { id };
         let missing = || Error::ModelNotFound { model: id.to_owned() };
         let (name, model) = split_model(id).ok_or_else(missing)?;
-        let provider = self.by_name.get(name).ok_or_else(missing)?;
+        let upstream = self.by_name.get(name).ok_or_else(missing)?;
         if name == builtin::PROVIDER && model != builtin::MODEL {
             return Err(missing());
         }
-        Ok(Target { id: id.to_owned(), model: model.to_owned(), provider: provider.clone() })
+        Ok(Target { id: id.into(), model: model.to_owned(), upstream: upstream.clone() })
     }
 
     /// All providers, by name.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Provider>)> {
-        self.by_name.iter().map(|(name, provider)| (name.as_str(), provider))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.by_name.values()
     }
 }

@@ -11,6 +11,7 @@ use slipway_rpc::{Ctx, status};
 use tonic::{Request, Response, Status};
 
 use crate::convert;
+use crate::route::Routed;
 use crate::service::Inference;
 
 /// The service behind its generated trait.
@@ -19,10 +20,10 @@ pub(crate) struct Rpc(pub(crate) Arc<Inference>);
 #[tonic::async_trait]
 impl InferenceService for Rpc {
     async fn complete(&self, request: Request<pb::CompleteRequest>) -> Result<Response<pb::CompleteResponse>, Status> {
-        Ctx::of(&request)?;
+        let ctx = Ctx::of(&request)?;
         let asked = convert::prompt(request.into_inner().prompt)?;
-        let (model, whole) = self.0.complete(asked).await.map_err(status)?;
-        Ok(Response::new(pb::CompleteResponse { completion: Some(convert::completion(model, whole)) }))
+        let (whole, attempts) = self.0.complete(&ctx, asked).await.map_err(status)?;
+        Ok(Response::new(pb::CompleteResponse { completion: Some(convert::completion(whole, attempts)) }))
     }
 
     type StreamCompleteStream = BoxStream<'static, Result<pb::StreamCompleteResponse, Status>>;
@@ -31,11 +32,12 @@ impl InferenceService for Rpc {
         &self,
         request: Request<pb::StreamCompleteRequest>,
     ) -> Result<Response<Self::StreamCompleteStream>, Status> {
-        Ctx::of(&request)?;
+        let ctx = Ctx::of(&request)?;
         let asked = convert::prompt(request.into_inner().prompt)?;
-        let (model, deltas) = self.0.stream_complete(asked).await.map_err(status)?;
+        let Routed { deltas, journal } = self.0.stream_complete(&ctx, asked).await.map_err(status)?;
         // Mapped in place: the reader polls the provider's connection itself.
-        let events = deltas.filter_map(move |delta| ready(delta.map(|d| convert::delta(&model, d)).map_err(status).transpose()));
+        let events =
+            deltas.filter_map(move |delta| ready(delta.map(|d| convert::delta(&journal, d)).map_err(status).transpose()));
         Ok(Response::new(events.boxed()))
     }
 
@@ -44,6 +46,16 @@ impl InferenceService for Rpc {
         let wanted = convert::list_models(request.into_inner())?;
         let listed = self.0.list_models(wanted).await.map_err(status)?;
         Ok(Response::new(convert::models(listed)))
+    }
+
+    async fn list_providers(
+        &self,
+        request: Request<pb::ListProvidersRequest>,
+    ) -> Result<Response<pb::ListProvidersResponse>, Status> {
+        Ctx::of(&request)?;
+        let (size, token) = convert::list_providers(request.into_inner())?;
+        let listed = self.0.list_providers(size, &token).await.map_err(status)?;
+        Ok(Response::new(convert::providers(listed)))
     }
 
     async fn test_connection(

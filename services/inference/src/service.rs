@@ -1,21 +1,24 @@
-//! The use cases: finding a model's provider, completing, listing, testing.
+//! The use cases: completing, listing, testing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use slipway_rpc::{Ctx, Fault};
 use tokio::time::timeout;
 
-use crate::builtin;
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Kind, ProviderError};
-use crate::model::{Completion, Message, Request, Role, SEPARATOR};
+use crate::model::{Completion, Fallback, Message, Request, Role};
 use crate::privacy::Privacy;
-use crate::provider::{Deltas, Providers, collect};
+use crate::provider::{Provider, Providers, collect};
+use crate::route::{Attempt, Routed, Router};
 
 mod models;
+mod providers;
 
 pub(crate) use models::{Listed, ListedModel, Wanted};
+pub(crate) use providers::{ListedProvider, ListedProviders};
 
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 // Enough for models that think before they say a word.
@@ -28,6 +31,8 @@ pub(crate) struct Asked {
     pub(crate) model: String,
     /// The rest.
     pub(crate) request: Request,
+    /// What may happen when the model fails.
+    pub(crate) fallback: Fallback,
 }
 
 /// How a connection test went.
@@ -39,53 +44,62 @@ pub(crate) struct Tested {
 
 /// The service.
 pub(crate) struct Inference {
-    providers: Providers,
+    router: Router,
     catalogue: Arc<Catalogue>,
     privacy: Privacy,
 }
 
 impl Inference {
-    pub(crate) fn new(providers: Providers, catalogue: Arc<Catalogue>, privacy: Privacy) -> Self {
-        Self { providers, catalogue, privacy }
+    pub(crate) fn new(router: Router, catalogue: Arc<Catalogue>, privacy: Privacy) -> Self {
+        Self { router, catalogue, privacy }
     }
 
-    /// A whole answer, with the model's id. The server layer ends it with the call's deadline.
-    pub(crate) async fn complete(&self, asked: Asked) -> Result<(String, Completion), Error> {
-        let (model, deltas) = self.stream_complete(asked).await?;
-        Ok((model, collect(deltas).await?))
+    fn providers(&self) -> &Providers {
+        self.router.providers()
     }
 
-    /// An answer as the model writes it, with the model's id.
-    pub(crate) async fn stream_complete(&self, asked: Asked) -> Result<(String, Deltas), Error> {
-        let target = self.providers.get(&asked.model)?;
-        let request = Request { model: target.model, ..asked.request };
+    /// A whole answer, with what was tried for it. The server layer ends it with the call's deadline.
+    pub(crate) async fn complete(&self, ctx: &Ctx, asked: Asked) -> Result<(Completion, Vec<Attempt>), Error> {
+        let routed = self.stream_complete(ctx, asked).await?;
+        let whole = collect(routed.deltas).await?;
+        Ok((whole, routed.journal.attempts()))
+    }
+
+    /// An answer as the model writes it.
+    pub(crate) async fn stream_complete(&self, ctx: &Ctx, asked: Asked) -> Result<Routed, Error> {
+        let way = self.router.way(&asked.model, asked.fallback)?;
         // The rules in this process are told everything; nobody else is.
-        let leaves = target.id.split(SEPARATOR).next() != Some(builtin::PROVIDER);
-        let request = if leaves { self.privacy.screen(request).await? } else { request };
-        Ok((target.id, target.provider.stream(request)))
+        let request = if way.leaves() { self.privacy.screen(asked.request).await? } else { asked.request };
+        Ok(self.router.start(way, request, ctx.remaining()))
     }
 
-    /// One tiny call; a provider's failure is an answer.
+    /// One tiny call with each key, set aside or not; a provider's failure is an answer.
     pub(crate) async fn test_connection(&self, ctx: &Ctx, model: &str) -> Result<Tested, Error> {
-        let target = self.providers.get(model)?;
-        let text = "Say ok.".to_owned();
+        let target = self.providers().get(model)?;
         let request = Request {
             model: target.model,
-            messages: vec![Message::new(Role::User, text)],
+            messages: vec![Message::new(Role::User, "Say ok.")],
             max_output_tokens: TEST_TOKENS,
             ..Request::default()
         };
         let limit = ctx.remaining().map_or(TEST_TIMEOUT, |left| left.mul_f32(0.9).min(TEST_TIMEOUT));
         let begun = Instant::now();
-        let answer = timeout(limit, collect(target.provider.stream(request))).await;
-        let failure = match answer {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(Fault::from(error)),
-            Err(_) => {
-                let provider = target.id.split(SEPARATOR).next().unwrap_or_default();
-                Some(ProviderError::new(Kind::TimeoutBeforeAnswer, provider, format!("did not answer within {limit:?}")).into())
+        let name = &target.upstream.name;
+        let tests = target.upstream.clients().map(|client| test(client, &request, name, limit));
+        let answers = join_all(tests).await;
+        let several = answers.len() > 1;
+        let failed = answers.into_iter().enumerate().find_map(|(n, answer)| Some((n, answer.err()?)));
+        let failure = failed.map(|(n, mut error)| {
+            if several {
+                error.message = format!("key {} (counted from 0): {}", n, error.message);
             }
-        };
-        Ok(Tested { model: target.id, latency: begun.elapsed(), failure })
+            Fault::from(error)
+        });
+        Ok(Tested { model: target.id.to_string(), latency: begun.elapsed(), failure })
     }
+}
+
+async fn test(client: &Arc<dyn Provider>, request: &Request, name: &str, limit: Duration) -> Result<Completion, ProviderError> {
+    let late = |_| ProviderError::new(Kind::TimeoutBeforeAnswer, name, format!("did not answer within {limit:?}"));
+    timeout(limit, collect(client.stream(request))).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
 }

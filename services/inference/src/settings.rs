@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::builtin;
@@ -18,6 +18,9 @@ mod recordings;
 pub use privacy::PrivacySettings;
 pub use recordings::{RecordingMode, RecordingsSettings};
 
+const MASK: &str = "********";
+const MAX_KEYS: usize = 100;
+const MAX_FALLBACKS: usize = 8;
 const MAX_TIMEOUT_MS: u64 = 3_600_000;
 const MAX_RETRIES: u32 = 10;
 
@@ -37,6 +40,28 @@ pub struct Settings {
     pub privacy: PrivacySettings,
     /// Calls on tape.
     pub recordings: RecordingsSettings,
+    /// Models that are tried in this order when one fails before its first token: from a model's id to others'.
+    pub fallbacks: BTreeMap<String, Vec<String>>,
+    /// They are tried also when a provider's content rules refused the request.
+    pub fallback_when_refused: bool,
+    /// When providers and keys that fail are set aside.
+    pub breaker: BreakerSettings,
+}
+
+/// `[inference.breaker]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerSettings {
+    /// A provider is set aside after so many failed calls in a row.
+    pub failures: u32,
+    /// For how long, and a key for how long when its provider does not say.
+    pub cool_down_seconds: u64,
+}
+
+impl Default for BreakerSettings {
+    fn default() -> Self {
+        Self { failures: 5, cool_down_seconds: 30 }
+    }
 }
 
 /// `[inference.catalogue]`.
@@ -56,6 +81,9 @@ impl Default for Settings {
             catalogue: CatalogueSettings::default(),
             privacy: PrivacySettings::default(),
             recordings: RecordingsSettings::default(),
+            fallbacks: BTreeMap::new(),
+            fallback_when_refused: false,
+            breaker: BreakerSettings::default(),
         }
     }
 }
@@ -82,6 +110,22 @@ pub enum ProviderKind {
     Script,
 }
 
+impl ProviderKind {
+    /// As in the settings.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Azure => "azure",
+            Self::OpenRouter => "openrouter",
+            Self::Responses => "responses",
+            Self::Ollama => "ollama",
+            Self::Gemini => "gemini",
+            Self::Script => "script",
+        }
+    }
+}
+
 /// `[inference.providers.<name>]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -100,6 +144,9 @@ pub struct ProviderSettings {
     /// The key; not needed for local servers.
     #[serde(serialize_with = "masked")]
     pub api_key: Option<SecretString>,
+    /// More keys. Calls take them and `api_key` in turn; one that is refused or has used up its rate is left out for a while.
+    #[serde(serialize_with = "all_masked")]
+    pub api_keys: Vec<SecretString>,
     /// Models to list; any other name is passed on as well.
     pub models: Vec<String>,
     /// Whose price list holds for what this provider sells: a seller of the catalogue, or `none`. Empty: what `kind` and
@@ -125,6 +172,7 @@ impl Default for ProviderSettings {
             api_version: None,
             script: None,
             api_key: None,
+            api_keys: Vec::new(),
             models: Vec::new(),
             catalogue: String::new(),
             deployments: BTreeMap::new(),
@@ -142,9 +190,16 @@ impl ProviderSettings {
         self.kind.or_else(|| known::kind_of(name)).unwrap_or(ProviderKind::OpenAi)
     }
 
-    /// All keys.
+    /// All keys, in order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &SecretString> {
-        self.api_key.iter()
+        self.api_key.iter().chain(&self.api_keys)
+    }
+
+    /// These settings once for each key, with that key alone; once without a key when there is none.
+    pub(crate) fn with_each_key(&self) -> impl Iterator<Item = Self> {
+        let keys: Vec<_> = self.keys().cloned().map(Some).collect();
+        let keys = if keys.is_empty() { vec![None] } else { keys };
+        keys.into_iter().map(|api_key| Self { api_key, api_keys: Vec::new(), ..self.clone() })
     }
 
     pub(crate) fn connect_timeout(&self) -> Duration {
@@ -160,9 +215,13 @@ impl ProviderSettings {
     }
 }
 
+fn all_masked<S: Serializer>(keys: &[SecretString], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(keys.iter().map(|_| MASK))
+}
+
 // A key never leaves by `slipway config`.
 fn masked<S: Serializer>(key: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
-    key.as_ref().map(|_| "********").serialize(serializer)
+    key.as_ref().map(|_| MASK).serialize(serializer)
 }
 
 impl Settings {
@@ -184,7 +243,31 @@ impl Settings {
         }
         self.privacy.check()?;
         self.recordings.check()?;
+        self.check_fallbacks()?;
         self.providers.iter().try_for_each(|(name, provider)| check_provider(name, provider))
+    }
+
+    fn check_fallbacks(&self) -> Result<(), String> {
+        let BreakerSettings { failures, cool_down_seconds } = self.breaker;
+        if failures == 0 || failures > 1_000 {
+            return Err(format!("inference.breaker.failures = {failures} is not between 1 and 1000"));
+        }
+        if cool_down_seconds == 0 || cool_down_seconds > 3_600 {
+            return Err(format!("inference.breaker.cool_down_seconds = {cool_down_seconds} is not between 1 and 3600"));
+        }
+        for (model, others) in &self.fallbacks {
+            if others.len() > MAX_FALLBACKS {
+                return Err(format!("inference.fallbacks.\"{model}\" has more than {MAX_FALLBACKS} models"));
+            }
+            for id in std::iter::once(model).chain(others) {
+                let provider = split_model(id).map(|(provider, _)| provider);
+                let known = |p: &str| p == builtin::PROVIDER || known::has_address(p) || self.providers.contains_key(p);
+                if !provider.is_some_and(known) {
+                    return Err(format!("inference.fallbacks: \"{id}\" is not provider/model with a configured provider"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// These settings with the providers that the environment turns on. A key from the environment is sent only to the
@@ -232,6 +315,12 @@ fn check_provider(name: &str, provider: &ProviderSettings) -> Result<(), String>
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(format!("{} = \"{}\" is not an http or https URL", at("base_url"), provider.base_url));
         }
+    }
+    if provider.keys().count() > MAX_KEYS {
+        return Err(format!("{} holds more than {MAX_KEYS} keys", at("api_keys")));
+    }
+    if provider.api_keys.iter().any(|key| key.expose_secret().trim().is_empty()) {
+        return Err(format!("{} holds an empty key", at("api_keys")));
     }
     if let Some(bad) = provider.models.iter().find(|m| m.is_empty() || m.chars().count() > 150 || m.chars().any(char::is_control))
     {
@@ -306,6 +395,11 @@ mod tests {
             ("[providers.play]\nkind = \"script\"", "inference.providers.play.script"),
             ("[providers.local]\nbase_url = \"http://x\"\nscript = \"a.json\"", "inference.providers.local.script"),
             ("[recordings]\nmode = \"replay\"", "inference.recordings.directory"),
+            ("[providers.local]\nbase_url = \"http://x\"\napi_keys = [\"a\", \" \"]", "inference.providers.local.api_keys"),
+            ("[breaker]\nfailures = 0", "inference.breaker.failures"),
+            ("[breaker]\ncool_down_seconds = 0", "inference.breaker.cool_down_seconds"),
+            ("[fallbacks]\n\"openai/a\" = [\"nobody/b\"]", "\"nobody/b\""),
+            ("[fallbacks]\n\"x\" = []", "inference.fallbacks: \"x\""),
         ];
         for (text, wanted) in cases {
             let message = parse(text).check().unwrap_err();
@@ -316,7 +410,7 @@ mod tests {
 
     #[test]
     fn keys_are_never_printed() {
-        let settings = parse("[providers.x]\nbase_url = \"http://x\"\napi_key = \"sk-secret\"");
+        let settings = parse("[providers.x]\nbase_url = \"http://x\"\napi_key = \"sk-secret\"\napi_keys = [\"sk-secret-2\"]");
         assert!(!toml::to_string(&settings).unwrap().contains("sk-secret"));
         assert!(!format!("{settings:?}").contains("sk-secret"));
     }

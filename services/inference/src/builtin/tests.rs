@@ -26,7 +26,7 @@ fn tools(names: &[&str]) -> Vec<Tool> {
 
 async fn ask(messages: Vec<Message>, names: &[&str]) -> Completion {
     let request = Request { messages, tools: tools(names), tool_choice: ToolChoice::Required, ..Request::default() };
-    crate::provider::collect(Builtin::new(Duration::ZERO).stream(request)).await.unwrap()
+    crate::provider::collect(Builtin::new(Duration::ZERO).stream(&request)).await.unwrap()
 }
 
 fn shown(files: &Files) -> String {

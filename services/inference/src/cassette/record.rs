@@ -32,9 +32,9 @@ impl Recorder {
 
 #[async_trait]
 impl Provider for Recorder {
-    fn stream(&self, request: Request) -> Deltas {
+    fn stream(&self, request: &Request) -> Deltas {
         let tape = Tape {
-            asked: Asked::new(&request, &self.cleaner),
+            asked: Asked::new(request, &self.cleaner),
             provider: self.name.clone(),
             directory: self.directory.clone(),
             cleaner: self.cleaner.clone(),

@@ -98,7 +98,7 @@ impl Event {
     /// What a delta is in a recording. What only the router says is never recorded: recordings are made below it.
     pub(super) fn of(delta: &Delta) -> Self {
         match delta {
-            Delta::Started => Self::Started,
+            Delta::Started | Delta::Answering(_) | Delta::Seam(_) => Self::Started,
             Delta::Text(text) => Self::Text(text.clone()),
             Delta::Reasoning(text) => Self::Reasoning(text.clone()),
             Delta::ToolCall { index, id, name, arguments } => {

@@ -34,9 +34,9 @@ impl Player {
 
 #[async_trait]
 impl Provider for Player {
-    fn stream(&self, request: Request) -> Deltas {
+    fn stream(&self, request: &Request) -> Deltas {
         let (name, directory, paced) = (self.name.clone(), self.directory.clone(), self.paced);
-        let asked = Asked::new(&request, &self.cleaner);
+        let asked = Asked::new(request, &self.cleaner);
         let played = async move {
             let provider = name.clone();
             match tokio::task::spawn_blocking(move || find(&provider, &directory, &asked)).await {

@@ -80,7 +80,7 @@ impl Scripted {
 
 #[async_trait]
 impl Provider for Scripted {
-    fn stream(&self, request: Request) -> Deltas {
+    fn stream(&self, request: &Request) -> Deltas {
         let last = request.messages.last().map(|m| m.text.as_str()).unwrap_or_default();
         let Some(answer) = self.take(last) else {
             let shown: String = last.chars().take(80).collect();
@@ -88,7 +88,7 @@ impl Provider for Scripted {
             return stream::iter([Err(ProviderError::new(Kind::RecordingMissing, &self.name, message))]).boxed();
         };
         let start = (!matches!(answer.events[0].event, Event::Started | Event::Failed { .. })).then_some(Delta::Started);
-        let end = ending(&request, &answer.events);
+        let end = ending(request, &answer.events);
         let played = play(self.name.clone(), answer.events, true);
         stream::iter(start.map(Ok)).chain(played).chain(stream::iter(end.map(Ok))).boxed()
     }

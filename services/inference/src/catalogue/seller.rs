@@ -83,8 +83,8 @@ fn by_address(name: &str, provider: &ProviderSettings) -> &'static [&'static str
         ProviderKind::Script => &[],
         ProviderKind::OpenRouter => &["openrouter"],
         ProviderKind::Gemini => &["gemini"],
-        // What runs on a machine of one's own has nobody's price.
-        ProviderKind::Ollama => &[],
+        // What runs on a machine of one's own costs nothing a token.
+        ProviderKind::Ollama => &["ollama"],
         ProviderKind::OpenAi | ProviderKind::Responses => match HOSTS.iter().find(|(known, _)| *known == host) {
             Some((_, family)) => std::slice::from_ref(family),
             None => &["openai"],

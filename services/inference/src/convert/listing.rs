@@ -15,8 +15,7 @@ const MAX_PROVIDER: usize = 64;
 /// The page that a list is for.
 pub(crate) fn list_models(request: pb::ListModelsRequest) -> Result<Wanted, Fault> {
     let mut check = Check::new();
-    let size = check.page_size("page_size", request.page_size, PAGE, MAX_PAGE);
-    check.ensure(request.page_token.len() <= MAX_PAGE_TOKEN, "page_token", format!("is longer than {MAX_PAGE_TOKEN} characters"));
+    let size = page(&mut check, request.page_size, &request.page_token);
     let provider = check.text("provider", &request.provider, 0, MAX_PROVIDER);
     let mut abilities = Vec::new();
     for (n, capability) in request.capabilities.into_iter().enumerate() {
@@ -27,6 +26,12 @@ pub(crate) fn list_models(request: pb::ListModelsRequest) -> Result<Wanted, Faul
     }
     check.finish()?;
     Ok(Wanted { size, token: request.page_token, provider, abilities })
+}
+
+/// How large a page is.
+pub(super) fn page(check: &mut Check, size: u32, token: &str) -> u32 {
+    check.ensure(token.len() <= MAX_PAGE_TOKEN, "page_token", format!("is longer than {MAX_PAGE_TOKEN} characters"));
+    check.page_size("page_size", size, PAGE, MAX_PAGE)
 }
 
 fn ability(capability: i32) -> Option<Ability> {

@@ -95,7 +95,6 @@ pub(crate) struct Endpoint {
     pub(super) key: Option<SecretString>,
     pub(super) headers_timeout: Duration,
     pub(super) idle_timeout: Duration,
-    pub(super) max_retries: u32,
 }
 
 impl Endpoint {
@@ -122,7 +121,6 @@ impl Endpoint {
             key: settings.api_key.clone(),
             headers_timeout: settings.headers_timeout(),
             idle_timeout: settings.idle_timeout(),
-            max_retries: settings.max_retries,
         })
     }
 
@@ -177,9 +175,9 @@ impl<W: Wire> Http<W> {
 
 #[async_trait]
 impl<W: Wire> Provider for Http<W> {
-    fn stream(&self, request: Request) -> Deltas {
-        match self.wire.encode(&request) {
-            Ok(body) => Call::new(self.at.clone(), self.wire.url(&request), body.into(), self.reader(&request)).boxed(),
+    fn stream(&self, request: &Request) -> Deltas {
+        match self.wire.encode(request) {
+            Ok(body) => Call::new(self.at.clone(), self.wire.url(request), body.into(), self.reader(request)).boxed(),
             Err(error) => futures::stream::iter([Err(self.unwritable(error))]).boxed(),
         }
     }
@@ -205,7 +203,7 @@ impl<W: Wire> Traffic for Http<W> {
     }
 
     fn read(&self, request: &Request, response: Response) -> Deltas {
-        Call::replay(self.at.clone(), self.wire.url(request), self.reader(request), response).boxed()
+        Call::replay(self.at.clone(), self.reader(request), response).boxed()
     }
 }
 

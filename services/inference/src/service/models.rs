@@ -74,9 +74,9 @@ impl Inference {
             "" => None,
             token => Some(decode_token(token).ok_or(Error::PageToken)?),
         };
-        let asked = self.providers.iter().filter(|(name, _)| wanted.provider.is_empty() || wanted.provider == *name);
-        let all = join_all(asked.map(|(name, provider)| async move { (name, provider.models().await) })).await;
-        let default = self.providers.default_model();
+        let asked = self.providers().iter().filter(|u| wanted.provider.is_empty() || wanted.provider == u.name);
+        let all = join_all(asked.map(|upstream| async move { (&upstream.name, upstream.models().await) })).await;
+        let default = self.providers().default_model();
         let mut found = Vec::new();
         for (provider, infos) in all {
             for info in infos {
@@ -108,11 +108,11 @@ impl Inference {
     }
 }
 
-fn encode_token(id: &str) -> String {
+pub(super) fn encode_token(id: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("{PAGE_PREFIX}{id}"))
 }
 
-fn decode_token(token: &str) -> Option<String> {
+pub(super) fn decode_token(token: &str) -> Option<String> {
     let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
     String::from_utf8(bytes).ok()?.strip_prefix(PAGE_PREFIX).map(str::to_owned)
 }

@@ -86,7 +86,7 @@ pub(super) fn complete<F: Fn(&str) -> Option<String>>(
         if provider.base_url.is_empty() {
             known.base_url.clone_into(&mut provider.base_url);
         }
-        if provider.api_key.is_none() && provider.base_url.trim_end_matches('/') == known.base_url {
+        if provider.keys().next().is_none() && provider.base_url.trim_end_matches('/') == known.base_url {
             provider.api_key = key.map(SecretString::from);
         }
     }
@@ -108,7 +108,7 @@ fn complete_azure<F: Fn(&str) -> Option<String>>(
         provider.base_url = endpoint;
         provider.api_version = provider.api_version.take().or_else(|| env.get(AZURE_VERSION));
     }
-    if provider.api_key.is_none() && (theirs || is_azure(&provider.base_url)) {
+    if provider.keys().next().is_none() && (theirs || is_azure(&provider.base_url)) {
         provider.api_key = key.map(SecretString::from);
     }
 }

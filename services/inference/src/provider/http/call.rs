@@ -1,4 +1,5 @@
-//! One call as a stream: sending, waiting for the provider's yes, reading deltas, trying again while nothing was said.
+//! One call as a stream: sending, waiting for the provider's yes, reading deltas. A failure ends it: trying again is the
+//! router's.
 //!
 //! The stream is polled directly by whoever reads it: no task and no channel lies between, so dropping it drops the
 //! connection, and a slow reader slows the provider down.
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, Stream};
@@ -24,8 +24,6 @@ use crate::model::Delta;
 
 const MAX_REFUSAL: usize = 64 << 10;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
-// A provider that wants us to wait longer than this gets its answer passed on instead.
-const MAX_RETRY_WAIT: Duration = Duration::from_secs(10);
 // How long the end of a body may lag behind the end of the answer before its connection is given up.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 // How many deltas may go on their way together.
@@ -37,17 +35,11 @@ type Opening = BoxFuture<'static, Result<Response, ProviderError>>;
 /// A call in progress.
 pub(super) struct Call<R> {
     at: Arc<Endpoint>,
-    url: Url,
-    request: Bytes,
-    backoff: ExponentialBackoff,
     state: State,
-    // As it was before the first event, for another attempt.
-    blank: R,
     reader: R,
     queue: VecDeque<Delta>,
     gathering: Gathering,
     started: bool,
-    spoken: bool,
 }
 
 // Deltas that came in one go leave in one go: a packet each would cost more than all the rest. The connection hands its
@@ -64,7 +56,6 @@ enum Gathering {
 
 enum State {
     Opening(Opening),
-    Waiting(Pin<Box<Sleep>>),
     Reading(Reading),
     // The answer is over; the body's end is read so that the connection can be used again.
     Draining(Body, Pin<Box<Sleep>>),
@@ -82,62 +73,30 @@ struct Reading {
 impl<R: Reader> Call<R> {
     /// A call that is sent when it is first polled.
     pub(super) fn new(at: Arc<Endpoint>, url: Url, request: Bytes, reader: R) -> Self {
-        let opening = open(at.clone(), url.clone(), request.clone()).boxed();
-        Self::opening(at, url, request, reader, opening)
+        let opening = open(at.clone(), url, request).boxed();
+        Self::opening(at, reader, opening)
     }
 
-    /// A call whose response is there already; it is not sent again.
-    pub(super) fn replay(at: Arc<Endpoint>, url: Url, reader: R, response: Response) -> Self {
+    /// A call whose response is there already.
+    pub(super) fn replay(at: Arc<Endpoint>, reader: R, response: Response) -> Self {
         let opening = {
             let at = at.clone();
             async move { accept(&at, response).await }.boxed()
         };
-        let mut call = Self::opening(at, url, Bytes::new(), reader, opening);
-        call.backoff = ExponentialBuilder::default().with_max_times(0).build();
-        call
+        Self::opening(at, reader, opening)
     }
 
-    fn opening(at: Arc<Endpoint>, url: Url, request: Bytes, reader: R, opening: Opening) -> Self {
-        let backoff = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(250))
-            .with_max_delay(Duration::from_secs(5))
-            .with_max_times(at.max_retries as usize)
-            .with_jitter()
-            .build();
-        Self {
-            at,
-            url,
-            request,
-            backoff,
-            state: State::Opening(opening),
-            blank: reader.clone(),
-            reader,
-            queue: VecDeque::new(),
-            gathering: Gathering::Done,
-            started: false,
-            spoken: false,
-        }
+    fn opening(at: Arc<Endpoint>, reader: R, opening: Opening) -> Self {
+        let state = State::Opening(opening);
+        Self { at, state, reader, queue: VecDeque::new(), gathering: Gathering::Done, started: false }
     }
 
-    /// What a failure leads to: another attempt while nothing was said, else the end.
+    /// The end, with what was used up to there.
     fn failed(&mut self, mut error: ProviderError) -> State {
         if self.started {
             error.usage = Some(Box::new(self.reader.tally().so_far()));
         }
-        let speaks = |d: &Delta| !matches!(d, Delta::Usage(_));
-        if self.spoken || self.queue.iter().any(speaks) || !error.kind.is_retryable() {
-            return State::Failing(error);
-        }
-        let asked = error.retry_after.unwrap_or_default();
-        match self.backoff.next() {
-            Some(delay) if asked <= MAX_RETRY_WAIT => {
-                tracing::debug!(provider = self.at.name, kind = ?error.kind, "trying again");
-                self.reader = self.blank.clone();
-                self.queue.clear();
-                State::Waiting(Box::pin(sleep(delay.max(asked))))
-            }
-            _ => State::Failing(error),
-        }
+        State::Failing(error)
     }
 
     /// The next state from reading, once there is one; deltas go to the queue.
@@ -214,7 +173,6 @@ impl<R: Reader> Stream for Call<R> {
             if this.gathering == Gathering::Done
                 && let Some(delta) = this.queue.pop_front()
             {
-                this.spoken |= !matches!(delta, Delta::Usage(_));
                 return Poll::Ready(Some(Ok(delta)));
             }
             match std::mem::replace(&mut this.state, State::Over) {
@@ -226,18 +184,10 @@ impl<R: Reader> Stream for Call<R> {
                     Poll::Ready(Err(error)) => this.state = this.failed(error),
                     Poll::Ready(Ok(response)) => {
                         this.state = State::Reading(Reading::of::<R>(response, this.at.idle_timeout));
-                        if !std::mem::replace(&mut this.started, true) {
-                            return Poll::Ready(Some(Ok(Delta::Started)));
-                        }
+                        this.started = true;
+                        return Poll::Ready(Some(Ok(Delta::Started)));
                     }
                 },
-                State::Waiting(mut timer) => {
-                    if timer.as_mut().poll(cx).is_pending() {
-                        this.state = State::Waiting(timer);
-                        return Poll::Pending;
-                    }
-                    this.state = State::Opening(open(this.at.clone(), this.url.clone(), this.request.clone()).boxed());
-                }
                 State::Reading(mut reading) => match this.poll_reading(&mut reading, cx) {
                     Poll::Ready(Some(next)) => {
                         this.state = next;

@@ -103,7 +103,6 @@ pub(crate) fn endpoint(key: &str) -> Endpoint {
     let settings = ProviderSettings {
         base_url: "http://127.0.0.1:9/v1".into(),
         api_key: (!key.is_empty()).then(|| key.into()),
-        max_retries: 0,
         ..ProviderSettings::default()
     };
     Endpoint::new("p", &settings, HeaderMap::new()).unwrap()
@@ -179,7 +178,7 @@ pub(crate) fn request() -> Request {
 
 /// The whole answer to it.
 pub(crate) async fn complete(provider: &Arc<dyn Provider>) -> Result<Completion, ProviderError> {
-    timeout(PATIENCE, provider::collect(provider.stream(request()))).await.expect("the call hangs")
+    timeout(PATIENCE, provider::collect(provider.stream(&request()))).await.expect("the call hangs")
 }
 
 /// The whole answer of an upstream that plays a script.

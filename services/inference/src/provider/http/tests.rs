@@ -62,7 +62,7 @@ async fn a_cut_connection_ends_in_a_typed_error() {
     for cut in [1, RECORDED.len() / 3, RECORDED.len() / 2] {
         for script in [stream(&RECORDED[..cut]), chunked(&RECORDED[..cut], false)] {
             let upstream = Upstream::start(vec![script]).await;
-            let provider = opened("fake", &ProviderSettings { max_retries: 0, ..upstream.settings() });
+            let provider = opened("fake", &upstream.settings());
             let error = complete(&provider).await.unwrap_err();
             assert!(matches!(error.kind, Kind::Network | Kind::Server), "{error:?}");
         }
@@ -121,7 +121,7 @@ async fn an_answer_that_is_not_streamed_is_taken() {
 async fn errors_inside_a_stream_keep_what_was_said() {
     let body = "data: {\"choices\":[{\"delta\":{\"content\":\"so far\"}}]}\n\ndata: {\"error\":{\"message\":\"overloaded\",\"code\":502}}\n\n";
     let upstream = Upstream::start(vec![stream(body)]).await;
-    let deltas: Vec<_> = timeout(PATIENCE, upstream.provider("fake").stream(request()).collect()).await.unwrap();
+    let deltas: Vec<_> = timeout(PATIENCE, upstream.provider("fake").stream(&request()).collect()).await.unwrap();
     assert_eq!(deltas[0].as_ref().unwrap(), &Delta::Started);
     assert_eq!(deltas[1].as_ref().unwrap(), &Delta::Text("so far".into()));
     assert_eq!(deltas[2].as_ref().unwrap_err().kind, Kind::Server);
@@ -131,26 +131,17 @@ async fn errors_inside_a_stream_keep_what_was_said() {
 }
 
 #[tokio::test]
-async fn what_passes_is_tried_again_before_the_first_token() {
-    let scripts = vec![
-        refusal("503 Service Unavailable", "", "busy"),
-        stream("data: {\"error\":{\"message\":\"overloaded\",\"code\":529}}\n\n"),
-        stream(RECORDED),
-    ];
-    let upstream = Upstream::start(scripts).await;
-    let deltas: Vec<_> = timeout(PATIENCE, upstream.provider("fake").stream(request()).collect()).await.unwrap();
-    assert_eq!(upstream.count(), 3);
-    let started = deltas.iter().filter(|d| matches!(d, Ok(Delta::Started))).count();
-    assert_eq!(started, 1);
-    assert!(matches!(deltas.last(), Some(Ok(Delta::Completed { .. }))));
-}
-
-#[tokio::test]
-async fn what_does_not_pass_is_not_tried_again() {
-    for (status, kind) in
-        [("401 Unauthorized", Kind::Auth), ("400 Bad Request", Kind::BadRequest), ("402 Payment Required", Kind::CreditExhausted)]
-    {
-        let upstream = Upstream::start(vec![refusal(status, "", "{}")]).await;
+async fn nothing_is_tried_twice_here() {
+    let refused = |status| refusal(status, "", "{}");
+    let failed = stream("data: {\"error\":{\"message\":\"x\",\"code\":502}}\n\n");
+    for (script, kind) in [
+        (refused("401 Unauthorized"), Kind::Auth),
+        (refused("400 Bad Request"), Kind::BadRequest),
+        (refused("402 Payment Required"), Kind::CreditExhausted),
+        (refused("500 Internal Server Error"), Kind::Server),
+        (failed, Kind::Server),
+    ] {
+        let upstream = Upstream::start(vec![script, stream(RECORDED)]).await;
         assert_eq!(complete(&upstream.provider("fake")).await.unwrap_err().kind, kind);
         assert_eq!(upstream.count(), 1);
     }
@@ -183,7 +174,7 @@ async fn nobody_there() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
     drop(listener);
-    let provider = opened("fake", &ProviderSettings { base_url, max_retries: 1, ..ProviderSettings::default() });
+    let provider = opened("fake", &ProviderSettings { base_url, ..ProviderSettings::default() });
     let error = complete(&provider).await.unwrap_err();
     assert_eq!(error.kind, Kind::Network);
     assert!(error.message.contains("cannot be reached"));
@@ -206,7 +197,7 @@ async fn nonsense_is_an_error() {
 async fn dropping_the_stream_drops_the_connection() {
     let begun = [stream("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"), vec![Act::Hang]].concat();
     let mut upstream = Upstream::start(vec![begun]).await;
-    let mut deltas = upstream.provider("fake").stream(request());
+    let mut deltas = upstream.provider("fake").stream(&request());
     for _ in 0..2 {
         deltas.next().await.unwrap().unwrap();
     }
