@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::provider::http::testing::{Upstream, refusal, stream};
-use crate::{CatalogueSettings, Deps, Settings};
+use crate::{CatalogueSettings, Deps, Recording, Settings};
 
 pub(crate) struct Suite {
     pub(crate) client: InferenceServiceClient<Channel>,
@@ -167,6 +167,44 @@ async fn a_connection_test_tells_for_every_protocol() {
             let tested = suite.client.test_connection(request).await.unwrap().into_inner();
             assert!(!tested.ok && tested.reason == reason && tested.advice.contains(advice), "{kind}: {tested:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_tool_loop_hands_the_reasoning_back() {
+    let cases = [
+        ("anthropic", "interleaved_thinking_and_tools", r#""signature":"c2lnMQ==""#),
+        ("responses", "reasoning_and_tool", r#""encrypted_content":"gAAAAABoISQ24OyVRYbkYfukdJoqdzWT""#),
+        ("gemini", "thoughts_and_tools", r#""thoughtSignature":"CiQB0e2Kb1""#),
+        ("openrouter", "reasoning_details_and_tools", r#""reasoning_details":[{"#),
+    ];
+    for (kind, case, record) in cases {
+        let file = format!("{}/recordings/{kind}/{case}.http", env!("CARGO_MANIFEST_DIR"));
+        let recording = Recording::parse(&std::fs::read(&file).unwrap()).unwrap();
+        let body = String::from_utf8(recording.body).unwrap();
+        let mut upstream = Upstream::start(vec![stream(&body)]).await;
+        let base_url = upstream.settings().base_url;
+        let mut suite = suite(&format!("[providers.p]\nkind = \"{kind}\"\nbase_url = \"{base_url}\"")).await;
+        let mut asked = prompt("p/claude-sonnet-4-5", "look").unwrap();
+        asked.reasoning_effort = pb::ReasoningEffort::Low.into();
+        let tool = pb::Tool { name: "view".into(), parameters_json: "{\"type\":\"object\"}".into(), ..Default::default() };
+        asked.tools.push(tool);
+        let request = suite.ctx.request(pb::CompleteRequest { prompt: Some(asked.clone()) });
+        let answer = suite.client.complete(request).await.unwrap().into_inner().completion.unwrap();
+        assert!(!answer.reasoning_state.is_empty(), "{kind}");
+        assert!(!upstream.bodies.recv().await.unwrap().contains(record), "{kind}");
+
+        let (role, tool_calls) = (pb::Role::Assistant.into(), answer.tool_calls.clone());
+        let reasoning_state = answer.reasoning_state;
+        asked.messages.push(pb::Message { role, text: answer.text, tool_calls, reasoning_state, ..Default::default() });
+        for call in answer.tool_calls {
+            let (role, text) = (pb::Role::Tool.into(), "ok".into());
+            asked.messages.push(pb::Message { role, text, tool_call_id: call.id, ..Default::default() });
+        }
+        let request = suite.ctx.request(pb::CompleteRequest { prompt: Some(asked) });
+        suite.client.complete(request).await.unwrap();
+        let sent = upstream.bodies.recv().await.unwrap();
+        assert!(sent.contains(record), "{kind}: {sent}");
     }
 }
 

@@ -196,6 +196,44 @@ async fn a_recording_cut_after_any_byte_ends_in_a_typed_error_or_whole() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_garbled_recording_ends_typed_and_bounded() {
+    let mut running = JoinSet::new();
+    for (kind, path) in found() {
+        running.spawn(async move {
+            for seed in 0..5 * SEEDS {
+                let mut case = Case::read(&kind, &path);
+                garble(&mut case.recording.body, seed);
+                let seen = case.replay(case.recording.whole()).await;
+                let how = format!("{} garbled by seed {seed}", case.name);
+                assert!(seen.completed != seen.error.is_some(), "{how}: one end, and only one");
+                assert!(seen.deltas <= case.recording.body.len() + 3, "{how}: {} deltas", seen.deltas);
+            }
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        done.unwrap();
+    }
+}
+
+/// A few bytes changed, left out, doubled or moved.
+fn garble(body: &mut Vec<u8>, seed: u64) {
+    let mut numbers = numbers(seed + 1);
+    let mut below = |limit: usize| (0..3).fold(0, |n, _| n * 61 + numbers.next().unwrap_or(0)) % limit.max(1);
+    for _ in 0..1 + below(4) {
+        let at = below(body.len());
+        match below(4) {
+            0 => body[at] = below(256) as u8,
+            1 => drop(body.drain(at..(at + 1 + below(40)).min(body.len()))),
+            2 => body.extend_from_within(at..(at + 1 + below(200)).min(body.len())),
+            _ => body.rotate_left(at),
+        }
+        if body.is_empty() {
+            return;
+        }
+    }
+}
+
 #[test]
 fn recordings_hold_no_key() {
     for (kind, path) in found() {

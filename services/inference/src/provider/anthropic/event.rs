@@ -239,8 +239,11 @@ impl Reader {
         let Some((_, open)) = self.open.iter_mut().rev().find(|(i, _)| *i == index) else { return };
         match open {
             Open::Thinking { text, signature } => {
-                text.push_str(thinking.as_deref().unwrap_or_default());
-                signature.push_str(non_empty(delta.signature).as_deref().unwrap_or_default());
+                // What is too long for callers to hand back is not kept any further.
+                if text.len() + signature.len() <= MAX_STATE {
+                    text.push_str(thinking.as_deref().unwrap_or_default());
+                    signature.push_str(non_empty(delta.signature).as_deref().unwrap_or_default());
+                }
             }
             Open::Tool { index, written, .. } => {
                 if let Some(arguments) = non_empty(delta.partial_json) {
@@ -290,6 +293,10 @@ impl Reader {
 
     fn keep(&mut self, value: Value, bytes: usize) {
         self.state_bytes += bytes;
+        if self.state_bytes > MAX_STATE {
+            // Callers could not hand it back, and a part of it is worth nothing.
+            return self.state.clear();
+        }
         self.state.push(StateItem { calls_before: self.calls, value });
     }
 
@@ -362,8 +369,8 @@ impl http::Reader for Reader {
             other => other,
         };
         let items = std::mem::take(&mut self.state);
-        let kept = !items.is_empty() && self.state_bytes <= MAX_STATE;
-        let state = kept.then(|| Box::new(ReasoningState { wire: WIRE.to_owned(), model: self.model.clone(), items }));
+        let state =
+            (!items.is_empty()).then(|| Box::new(ReasoningState { wire: WIRE.to_owned(), model: self.model.clone(), items }));
         Ok(Delta::Completed { finish, usage: self.tally.total(), reasoning_state: state })
     }
 

@@ -152,6 +152,10 @@ impl Reader {
 
     fn keep(&mut self, signature: &str, of_call: bool) {
         self.state_bytes += signature.len();
+        if self.state_bytes > MAX_STATE {
+            // Callers could not hand it back, and a part of it is worth nothing.
+            return self.state.clear();
+        }
         let value = if of_call {
             json!({"call": self.calls, "thoughtSignature": signature})
         } else {
@@ -216,8 +220,8 @@ impl http::Reader for Reader {
         let Some(finish) = self.finish else { return Err(at.broke_off()) };
         let finish = if finish == Finish::Stop && self.calls > 0 { Finish::ToolCalls } else { finish };
         let items = std::mem::take(&mut self.state);
-        let kept = !items.is_empty() && self.state_bytes <= MAX_STATE;
-        let state = kept.then(|| Box::new(ReasoningState { wire: WIRE.to_owned(), model: self.model.clone(), items }));
+        let state =
+            (!items.is_empty()).then(|| Box::new(ReasoningState { wire: WIRE.to_owned(), model: self.model.clone(), items }));
         Ok(Delta::Completed { finish, usage: self.tally.total(), reasoning_state: state })
     }
 

@@ -131,6 +131,21 @@ async fn errors_inside_a_stream_keep_what_was_said() {
 }
 
 #[tokio::test]
+async fn what_is_counted_early_is_told_early() {
+    let counted = r#"data: {"type":"message_start","message":{"usage":{"input_tokens":25,"output_tokens":1}}}"#;
+    let overloaded = r#"data: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    let upstream = Upstream::start(vec![stream(&format!("{counted}\n\n{overloaded}\n\n"))]).await;
+    let provider = opened("anthropic", &upstream.settings());
+    let mut deltas = provider.stream(&request());
+    assert_eq!(deltas.next().await.unwrap().unwrap(), Delta::Started);
+    let usage = Usage { input: 25, output: 1, ..Usage::default() };
+    assert_eq!(deltas.next().await.unwrap().unwrap(), Delta::Usage(usage));
+    let error = deltas.next().await.unwrap().unwrap_err();
+    assert_eq!((error.message.as_str(), error.usage.as_deref()), ("Overloaded", Some(&usage)));
+    assert!(deltas.next().await.is_none());
+}
+
+#[tokio::test]
 async fn nothing_is_tried_twice_here() {
     let refused = |status| refusal(status, "", "{}");
     let failed = stream("data: {\"error\":{\"message\":\"x\",\"code\":502}}\n\n");

@@ -10,7 +10,7 @@ pub(super) const OPENROUTER: &str = "openrouter";
 pub(super) const DEEPSEEK: &str = "deepseek";
 /// What grows from piece to piece.
 const GROWING: [&str; 3] = ["text", "summary", "data"];
-const MAX_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 768 << 10;
 
 /// The list so far.
 #[derive(Clone, Default)]
@@ -24,8 +24,8 @@ impl Details {
     pub(super) fn push(&mut self, piece: Map<String, Value>, calls_before: u32) {
         self.bytes += piece.values().filter_map(Value::as_str).map(str::len).sum::<usize>();
         if self.bytes > MAX_BYTES {
-            // Callers could not hand it back.
-            return;
+            // Callers could not hand it back, and a part of it is worth nothing.
+            return self.items.clear();
         }
         if let Some(Value::Object(last)) = self.items.last_mut().map(|i| &mut i.value)
             && goes_on(last, &piece)
@@ -37,8 +37,8 @@ impl Details {
 
     /// The record, when there is one that callers can hand back.
     pub(super) fn into_state(self, model: &str) -> Option<Box<ReasoningState>> {
-        let usable = !self.items.is_empty() && self.bytes <= MAX_BYTES;
-        usable.then(|| Box::new(ReasoningState { wire: OPENROUTER.to_owned(), model: model.to_owned(), items: self.items }))
+        (!self.items.is_empty())
+            .then(|| Box::new(ReasoningState { wire: OPENROUTER.to_owned(), model: model.to_owned(), items: self.items }))
     }
 }
 

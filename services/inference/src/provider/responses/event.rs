@@ -193,6 +193,10 @@ impl Reader {
         rest.remove("status");
         rest.insert("type".to_owned(), Value::String(kind));
         self.state_bytes += bytes;
+        if self.state_bytes > MAX_STATE {
+            // Callers could not hand it back, and a part of it is worth nothing.
+            return self.state.clear();
+        }
         self.state.push(StateItem { calls_before: self.calls.len() as u32, value: Value::Object(rest) });
     }
 
@@ -295,8 +299,8 @@ impl http::Reader for Reader {
             other => other,
         };
         let items = std::mem::take(&mut self.state);
-        let kept = !items.is_empty() && self.state_bytes <= MAX_STATE;
-        let state = kept.then(|| Box::new(ReasoningState { wire: WIRE.to_owned(), model: self.model.clone(), items }));
+        let state =
+            (!items.is_empty()).then(|| Box::new(ReasoningState { wire: WIRE.to_owned(), model: self.model.clone(), items }));
         Ok(Delta::Completed { finish, usage: self.tally.total(), reasoning_state: state })
     }
 
