@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use serde_json::json;
 use slipway_proto::inference::stream_complete_response::Event;
 use slipway_proto::inference::{
-    CompleteRequest, FinishReason, ListModelsRequest, Message, Prompt, Role, StreamCompleteRequest, TestConnectionRequest, Tool,
-    ToolChoice,
+    CompleteRequest, FinishReason, Image, JsonFormat, ListModelsRequest, Message, Prompt, ReasoningEffort, Role,
+    StreamCompleteRequest, TestConnectionRequest, Tool, ToolChoice,
 };
 use slipway_testkit::{Provider, Step, SuiteOptions};
 use tonic::Code;
@@ -72,6 +73,31 @@ async fn text_reasoning_tools_and_usage_come_through() {
     let stream = client.inference.stream_complete(StreamCompleteRequest { prompt: Some(prompt) }).await.unwrap().into_inner();
     let events = story::collect(stream, |r| r.event.unwrap()).await.unwrap();
     assert!(matches!(events[0], Event::Started(_)) && matches!(events.last(), Some(Event::Completed(_))));
+}
+
+#[tokio::test]
+async fn images_effort_and_a_form_reach_the_provider() {
+    let provider = Provider::start(|_| vec![Step::Text("{\"a\":1}".into())]).await.unwrap();
+    let suite = suite_with(SuiteOptions::with_provider(&provider.base_url())).await;
+    let mut client = suite.client().unwrap();
+    // As large as an image may be.
+    let data = Bytes::from([b"\x89PNG\r\n\x1a\n".to_vec(), vec![7; (5 << 20) - 8]].concat());
+    let mut asked = prompt("what is it?");
+    asked.messages[0].images = vec![Image { data: data.clone(), media_type: "image/png".into() }];
+    asked.reasoning_effort = ReasoningEffort::Low.into();
+    let schema_json = json!({"type": "object", "properties": {"a": {"type": "integer"}}}).to_string();
+    asked.json_format = Some(JsonFormat { schema_json, ..Default::default() });
+    let answer = client.inference.complete(CompleteRequest { prompt: Some(asked.clone()) }).await.unwrap().into_inner();
+    assert_eq!(answer.completion.unwrap().text, "{\"a\":1}");
+    let sent = provider.requests().pop().unwrap();
+    let url = sent["messages"][0]["content"][1]["image_url"]["url"].as_str().unwrap();
+    assert!(url.starts_with("data:image/png;base64,iVBORw0KGgoHBwcH"), "{}", &url[..60]);
+    assert!(url.len() > data.len() * 4 / 3);
+    assert_eq!((&sent["reasoning_effort"], &sent["response_format"]["type"]), (&json!("low"), &json!("json_schema")));
+
+    asked.messages[0].images[0].media_type = "image/jpeg".into();
+    let status = client.inference.complete(CompleteRequest { prompt: Some(asked) }).await;
+    refused(status, Code::InvalidArgument, "FIELD_INVALID");
 }
 
 #[tokio::test]
