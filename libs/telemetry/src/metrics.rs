@@ -65,6 +65,7 @@ struct Families {
     redeliveries: IntCounter,
     catalogue: IntCounterVec,
     breakers: IntGaugeVec,
+    model_cache: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -100,6 +101,10 @@ impl Metrics {
             "slipway_inference_breaker",
             "How providers (key empty) and their keys stand: 0 in use, 1 being tried, 2 set aside.",
         );
+        let model_cache = Opts::new(
+            "slipway_inference_cache_total",
+            "Calls of models that a kept answer could answer, by what came of it: exact, shared, miss.",
+        );
         let families = Families {
             registry: Registry::new(),
             requests: IntCounterVec::new(requests, &["service", "method", "code"]).expect(valid),
@@ -113,6 +118,7 @@ impl Metrics {
             redeliveries: IntCounter::with_opts(redeliveries).expect(valid),
             catalogue: IntCounterVec::new(catalogue, &["outcome"]).expect(valid),
             breakers: IntGaugeVec::new(breakers, &["provider", "key"]).expect(valid),
+            model_cache: IntCounterVec::new(model_cache, &["result"]).expect(valid),
         };
         let once = "each family is registered once in a new registry";
         families.registry.register(Box::new(families.requests.clone())).expect(once);
@@ -126,6 +132,7 @@ impl Metrics {
         families.registry.register(Box::new(families.redeliveries.clone())).expect(once);
         families.registry.register(Box::new(families.catalogue.clone())).expect(once);
         families.registry.register(Box::new(families.breakers.clone())).expect(once);
+        families.registry.register(Box::new(families.model_cache.clone())).expect(once);
         #[cfg(target_os = "linux")]
         families.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self())).expect(once);
         Metrics(Arc::new(families))
@@ -176,6 +183,11 @@ impl Metrics {
     /// Counts that the catalogue of models was read again, well or not.
     pub fn catalogue_refreshed(&self, ok: bool) {
         self.0.catalogue.with_label_values(&[if ok { "ok" } else { "failed" }]).inc();
+    }
+
+    /// A call of a model met the cache of answers: `exact`, `shared` or `miss`.
+    pub fn model_cache(&self, result: &str) {
+        self.0.model_cache.with_label_values(&[result]).inc();
     }
 
     /// How a model provider or one of its keys stands: 0 in use, 1 being tried, 2 set aside.

@@ -4,13 +4,15 @@ use slipway_proto::inference as pb;
 use slipway_rpc::{Check, Fault};
 
 use crate::model::{Completion, Delta, Finish, Message, Request, Role, Tool, ToolCall, ToolChoice, Usage};
-use crate::route::{Attempt, Journal};
+use crate::route::Journal;
 use crate::service::{Asked, Tested};
 
+mod cache;
 mod listing;
 mod parts;
 mod routing;
 
+pub(crate) use cache::{cleared, stats};
 pub(crate) use listing::{list_models, models};
 pub(crate) use routing::{list_providers, providers};
 
@@ -61,6 +63,7 @@ pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
     }
     let effort = parts::effort(&mut check, prompt.reasoning_effort);
     let json = parts::json_format(&mut check, prompt.json_format);
+    let cache = cache::policy(&mut check, prompt.cache);
     check.finish()?;
     let request = Request {
         model: String::new(),
@@ -72,7 +75,7 @@ pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
         effort,
         json,
     };
-    Ok(Asked { model, request, fallback })
+    Ok(Asked { model, request, fallback, cache })
 }
 
 fn check_size(check: &mut Check, prompt: &pb::Prompt) {
@@ -145,7 +148,7 @@ pub(crate) fn test_connection(request: &pb::TestConnectionRequest) -> Result<Str
 }
 
 /// A whole answer.
-pub(crate) fn completion(whole: Completion, attempts: Vec<Attempt>) -> pb::Completion {
+pub(crate) fn completion(whole: Completion, journal: &Journal) -> pb::Completion {
     let calls = whole.tool_calls.into_iter().map(|c| pb::ToolCall { id: c.id, name: c.name, arguments_json: c.arguments });
     pb::Completion {
         model: whole.model,
@@ -155,7 +158,8 @@ pub(crate) fn completion(whole: Completion, attempts: Vec<Attempt>) -> pb::Compl
         finish_reason: finish(whole.finish).into(),
         usage: Some(usage(whole.usage)),
         reasoning_state: whole.reasoning_state.map(|s| s.to_bytes().into()).unwrap_or_default(),
-        attempts: routing::attempts(attempts),
+        attempts: routing::attempts(journal.attempts()),
+        cache_hit: journal.hit().map(cache::hit),
         seams: whole.seams.into_iter().map(routing::seam).collect(),
     }
 }
@@ -177,6 +181,7 @@ pub(crate) fn delta(journal: &Journal, delta: Delta) -> Option<pb::StreamComplet
             usage: Some(usage(used)),
             reasoning_state: reasoning_state.map(|s| s.to_bytes().into()).unwrap_or_default(),
             attempts: routing::attempts(journal.attempts()),
+            cache_hit: journal.hit().map(cache::hit),
         }),
     };
     Some(pb::StreamCompleteResponse { event: Some(event) })
@@ -327,7 +332,7 @@ mod tests {
         let item = StateItem { calls_before: 0, value: serde_json::json!({"type": "thinking"}) };
         let state = ReasoningState { wire: "anthropic".into(), model: "m".into(), items: vec![item] };
         let whole = Completion { reasoning_state: Some(state.clone()), ..Completion::default() };
-        let reasoning_state = completion(whole, Vec::new()).reasoning_state;
+        let reasoning_state = completion(whole, &Journal::default()).reasoning_state;
         let again = pb::Message { role: pb::Role::Assistant.into(), reasoning_state, ..Default::default() };
         let asked = prompt(Some(pb::Prompt { messages: vec![again], ..Default::default() })).unwrap();
         assert_eq!(asked.request.messages[0].reasoning_state, Some(state));

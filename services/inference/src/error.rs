@@ -132,6 +132,19 @@ impl ProviderError {
         }
     }
 
+    /// The same for another caller.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            kind: self.kind,
+            provider: self.provider.clone(),
+            message: self.message.clone(),
+            retry_after: self.retry_after,
+            usage: self.usage.clone(),
+            size: self.size.clone(),
+            cause: self.cause.as_ref().map(|cause| cause.to_string().into()),
+        }
+    }
+
     /// Keeps the cause for the log.
     pub(crate) fn caused_by(mut self, cause: impl Into<BoxError>) -> Self {
         self.cause = Some(cause.into());

@@ -4,6 +4,7 @@
 //! deterministic rule engine that needs no key and no network. Keeps no state, publishes nothing, calls no neighbour.
 
 mod builtin;
+mod cache;
 mod canonical;
 mod cassette;
 mod catalogue;
@@ -22,21 +23,23 @@ mod traffic;
 
 use std::sync::Arc;
 
+use slipway_proto::inference::cache_service_server::CacheServiceServer;
 use slipway_proto::inference::inference_service_server::InferenceServiceServer;
 use slipway_rpc::{BuildError, Server};
 use slipway_telemetry::Metrics;
 
 pub use settings::{
-    BreakerSettings, CatalogueSettings, PrivacySettings, ProviderKind, ProviderSettings, RecordingMode, RecordingsSettings,
-    Settings,
+    BreakerSettings, CacheSettings, CatalogueSettings, PrivacySettings, ProviderKind, ProviderSettings, RecordingMode,
+    RecordingsSettings, Settings,
 };
 pub use traffic::{RecordError, Recorded, Recording, record};
 
+use cache::Cache;
 use catalogue::Catalogue;
 use privacy::Privacy;
 use provider::Providers;
 use route::Router;
-use rpc::Rpc;
+use rpc::{CacheRpc, Rpc};
 use service::Inference;
 
 // A prompt may hold 8 MiB of messages, and tools besides.
@@ -59,12 +62,14 @@ pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Resu
     tracing::info!(default_model = in_force.default_model, providers = names.join(" "), "models configured");
     let providers =
         Providers::new(&in_force, &deps.metrics).map_err(|e| BuildError::of("a model provider's client cannot be made", e))?;
+    let cache = Cache::new(&in_force.cache, &deps.metrics);
     let catalogue = Catalogue::open(&in_force, deps.metrics).map_err(|e| BuildError::of("inference.catalogue", e))?;
     let catalogue = Arc::new(catalogue);
     server.add_task("catalogue", catalogue.clone().watch(server.shutdown()));
     let privacy = Privacy::new(&in_force.privacy).map_err(|e| BuildError::of("inference.privacy", e))?;
     let router = Router::new(in_force, providers, catalogue.clone());
-    let service = InferenceServiceServer::new(Rpc(Arc::new(Inference::new(router, catalogue, privacy))));
-    server.add_service(service.max_decoding_message_size(MAX_REQUEST_BYTES));
+    let inference = Arc::new(Inference::new(router, catalogue, privacy, cache));
+    server.add_service(CacheServiceServer::new(CacheRpc(inference.clone())));
+    server.add_service(InferenceServiceServer::new(Rpc(inference)).max_decoding_message_size(MAX_REQUEST_BYTES));
     Ok(())
 }

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Kind;
 
+mod cache;
 mod reasoning;
 
+pub(crate) use cache::{CacheHit, CachePolicy, HitKind};
 pub(crate) use reasoning::{Effort, ReasoningState, StateItem};
 
 /// The separator between provider and model in a model's id.

@@ -96,6 +96,21 @@ pub(crate) struct Way {
 }
 
 impl Way {
+    /// The id of the model that was asked for.
+    pub(crate) fn model(&self) -> &Arc<str> {
+        &self.asked.id
+    }
+
+    /// The ids of all models that may answer, in order.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.asked).chain(&self.rest).map(|t| t.id.as_ref())
+    }
+
+    /// What may happen when a model fails.
+    pub(crate) fn fallback(&self) -> &Fallback {
+        &self.fallback
+    }
+
     /// True when the request may leave this process.
     pub(crate) fn leaves(&self) -> bool {
         std::iter::once(&self.asked).chain(&self.rest).any(|t| t.upstream.name != builtin::PROVIDER)

@@ -14,6 +14,10 @@ use crate::convert;
 use crate::route::Routed;
 use crate::service::Inference;
 
+mod cache;
+
+pub(crate) use cache::CacheRpc;
+
 /// The service behind its generated trait.
 pub(crate) struct Rpc(pub(crate) Arc<Inference>);
 
@@ -22,8 +26,8 @@ impl InferenceService for Rpc {
     async fn complete(&self, request: Request<pb::CompleteRequest>) -> Result<Response<pb::CompleteResponse>, Status> {
         let ctx = Ctx::of(&request)?;
         let asked = convert::prompt(request.into_inner().prompt)?;
-        let (whole, attempts) = self.0.complete(&ctx, asked).await.map_err(status)?;
-        Ok(Response::new(pb::CompleteResponse { completion: Some(convert::completion(whole, attempts)) }))
+        let (whole, journal) = self.0.complete(&ctx, asked).await.map_err(status)?;
+        Ok(Response::new(pb::CompleteResponse { completion: Some(convert::completion(whole, &journal)) }))
     }
 
     type StreamCompleteStream = BoxStream<'static, Result<pb::StreamCompleteResponse, Status>>;

@@ -7,12 +7,13 @@ use futures::future::join_all;
 use slipway_rpc::{Ctx, Fault};
 use tokio::time::timeout;
 
+use crate::cache::{Cache, Stats};
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Kind, ProviderError};
-use crate::model::{Completion, Fallback, Message, Request, Role};
+use crate::model::{CachePolicy, Completion, Fallback, Message, Request, Role};
 use crate::privacy::Privacy;
 use crate::provider::{Provider, Providers, collect};
-use crate::route::{Attempt, Routed, Router};
+use crate::route::{Journal, Routed, Router};
 
 mod models;
 mod providers;
@@ -33,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) request: Request,
     /// What may happen when the model fails.
     pub(crate) fallback: Fallback,
+    /// Whether a kept answer will do.
+    pub(crate) cache: CachePolicy,
 }
 
 /// How a connection test went.
@@ -47,11 +50,12 @@ pub(crate) struct Inference {
     router: Router,
     catalogue: Arc<Catalogue>,
     privacy: Privacy,
+    cache: Cache,
 }
 
 impl Inference {
-    pub(crate) fn new(router: Router, catalogue: Arc<Catalogue>, privacy: Privacy) -> Self {
-        Self { router, catalogue, privacy }
+    pub(crate) fn new(router: Router, catalogue: Arc<Catalogue>, privacy: Privacy, cache: Cache) -> Self {
+        Self { router, catalogue, privacy, cache }
     }
 
     fn providers(&self) -> &Providers {
@@ -59,10 +63,9 @@ impl Inference {
     }
 
     /// A whole answer, with what was tried for it. The server layer ends it with the call's deadline.
-    pub(crate) async fn complete(&self, ctx: &Ctx, asked: Asked) -> Result<(Completion, Vec<Attempt>), Error> {
+    pub(crate) async fn complete(&self, ctx: &Ctx, asked: Asked) -> Result<(Completion, Journal), Error> {
         let routed = self.stream_complete(ctx, asked).await?;
-        let whole = collect(routed.deltas).await?;
-        Ok((whole, routed.journal.attempts()))
+        Ok((collect(routed.deltas).await?, routed.journal))
     }
 
     /// An answer as the model writes it.
@@ -70,7 +73,26 @@ impl Inference {
         let way = self.router.way(&asked.model, asked.fallback)?;
         // The rules in this process are told everything; nobody else is.
         let request = if way.leaves() { self.privacy.screen(asked.request).await? } else { asked.request };
-        Ok(self.router.start(way, request, ctx.remaining()))
+        let Some(key) = self.cache.key(ctx.project, asked.cache, &way, &request) else {
+            return Ok(self.router.start(way, request, ctx.remaining()));
+        };
+        if let Some((deltas, hit)) = self.cache.find(&key, asked.cache).await {
+            return Ok(Routed { deltas, journal: Journal::of_hit(hit) });
+        }
+        let model = way.model().clone();
+        let Routed { deltas, journal } = self.router.start(way, request, ctx.remaining());
+        let (deltas, hit) = self.cache.lead(key, asked.cache, &model, deltas);
+        Ok(Routed { deltas, journal: hit.map_or(journal, Journal::of_hit) })
+    }
+
+    /// What is kept for a project, and how often it helped.
+    pub(crate) fn cache_stats(&self, ctx: &Ctx) -> Stats {
+        self.cache.stats(ctx.project)
+    }
+
+    /// Forgets what is kept for a project.
+    pub(crate) async fn clear_cache(&self, ctx: &Ctx) -> u64 {
+        self.cache.clear(ctx.project).await
     }
 
     /// One tiny call with each key, set aside or not; a provider's failure is an answer.

@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::builtin;
 use crate::model::split_model;
 
+mod cache;
 mod known;
 mod privacy;
 mod recordings;
 
+pub use cache::CacheSettings;
 pub use privacy::PrivacySettings;
 pub use recordings::{RecordingMode, RecordingsSettings};
 
@@ -38,6 +40,8 @@ pub struct Settings {
     pub catalogue: CatalogueSettings,
     /// What may leave.
     pub privacy: PrivacySettings,
+    /// Answers that are kept.
+    pub cache: CacheSettings,
     /// Calls on tape.
     pub recordings: RecordingsSettings,
     /// Models that are tried in this order when one fails before its first token: from a model's id to others'.
@@ -80,6 +84,7 @@ impl Default for Settings {
             providers: BTreeMap::new(),
             catalogue: CatalogueSettings::default(),
             privacy: PrivacySettings::default(),
+            cache: CacheSettings::default(),
             recordings: RecordingsSettings::default(),
             fallbacks: BTreeMap::new(),
             fallback_when_refused: false,
@@ -242,6 +247,7 @@ impl Settings {
             return Err("inference.builtin_delta_delay_ms is over 10000".into());
         }
         self.privacy.check()?;
+        self.cache.check()?;
         self.recordings.check()?;
         self.check_fallbacks()?;
         self.providers.iter().try_for_each(|(name, provider)| check_provider(name, provider))
@@ -394,6 +400,8 @@ mod tests {
             ("[providers.azure]\napi_version = \"a b\"", "api_version"),
             ("[providers.play]\nkind = \"script\"", "inference.providers.play.script"),
             ("[providers.local]\nbase_url = \"http://x\"\nscript = \"a.json\"", "inference.providers.local.script"),
+            ("[cache]\nmib = 0", "inference.cache.mib"),
+            ("[cache]\nmax_temperature = 3.0", "inference.cache.max_temperature"),
             ("[recordings]\nmode = \"replay\"", "inference.recordings.directory"),
             ("[providers.local]\nbase_url = \"http://x\"\napi_keys = [\"a\", \" \"]", "inference.providers.local.api_keys"),
             ("[breaker]\nfailures = 0", "inference.breaker.failures"),

@@ -2,6 +2,7 @@
 
 use futures::StreamExt as _;
 use slipway_proto::inference as pb;
+use slipway_proto::inference::cache_service_client::CacheServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
 use slipway_proto::inference::stream_complete_response::Event;
 use slipway_rpc::{Channel, Ctx, Fault, IdentityKey, ProjectId, Reason, Running, Server, UserId};
@@ -13,6 +14,7 @@ use crate::{CatalogueSettings, Deps, Recording, Settings};
 
 pub(crate) struct Suite {
     pub(crate) client: InferenceServiceClient<Channel>,
+    pub(crate) cache: CacheServiceClient<Channel>,
     pub(crate) ctx: Ctx,
     _running: Running,
 }
@@ -23,9 +25,10 @@ pub(crate) async fn suite(settings: &str) -> Suite {
     let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
     crate::build(&settings, Deps::default(), &mut server).await.unwrap();
     let client = InferenceServiceClient::new(server.channel());
+    let cache = CacheServiceClient::new(server.channel());
     let running = server.start().await;
     let ctx = Ctx::background(ProjectId(Uuid::now_v7()), UserId(Uuid::now_v7()), "");
-    Suite { client, ctx, _running: running }
+    Suite { client, cache, ctx, _running: running }
 }
 
 pub(crate) fn prompt(model: &str, text: &str) -> Option<pb::Prompt> {

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::error::{Kind, ProviderError};
-use crate::model::Usage;
+use crate::model::{CacheHit, Usage};
 
 /// One try of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +48,10 @@ pub(crate) enum Outcome {
 
 /// Everything that was tried for one call, in order. It can be read while the call goes on, and after it was dropped.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Journal(Arc<Mutex<Vec<Entry>>>);
+pub(crate) struct Journal {
+    entries: Arc<Mutex<Vec<Entry>>>,
+    hit: Option<CacheHit>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -57,6 +60,16 @@ struct Entry {
 }
 
 impl Journal {
+    /// That of an answer for which nothing was tried.
+    pub(crate) fn of_hit(hit: CacheHit) -> Self {
+        Self { hit: Some(hit), ..Self::default() }
+    }
+
+    /// Where the answer is from when nothing was tried for it.
+    pub(crate) fn hit(&self) -> Option<CacheHit> {
+        self.hit
+    }
+
     /// What was tried so far.
     pub(crate) fn attempts(&self) -> Vec<Attempt> {
         let so_far = |entry: &Entry| {
@@ -121,6 +134,6 @@ impl Journal {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

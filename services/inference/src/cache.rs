@@ -1,0 +1,162 @@
+//! Answers that need no call: kept ones, and those of a call that is under way for another caller.
+//!
+//! Both are found by a key over everything that can change an answer, the project first: nothing crosses from one project to
+//! another. What is kept is bounded by entries, bytes and age; what is shared ends with its last reader.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use slipway_rpc::ProjectId;
+use slipway_telemetry::Metrics;
+
+use crate::model::{CacheHit, CachePolicy, Delta, HitKind, Request};
+use crate::provider::Deltas;
+use crate::route::Way;
+use crate::settings::CacheSettings;
+
+mod flight;
+mod keep;
+mod kept;
+mod key;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use key::Key;
+pub(crate) use stats::Stats;
+
+use flight::Flight;
+use keep::keep;
+use kept::Kept;
+use key::Question;
+use stats::Counters;
+
+/// The cache of this process.
+pub(crate) struct Cache {
+    kept: Option<Kept>,
+    flights: Arc<Flights>,
+    shares: bool,
+    max_temperature: f64,
+    counters: Counters,
+}
+
+/// The calls under way, by key. An entry whose call has ended is dead and goes when it is next come across.
+#[derive(Default)]
+struct Flights(Mutex<HashMap<Key, Weak<Flight>>>);
+
+impl Cache {
+    /// As the settings say.
+    pub(crate) fn new(settings: &CacheSettings, metrics: &Metrics) -> Self {
+        Self {
+            kept: Kept::new(settings),
+            flights: Arc::default(),
+            shares: settings.ttl_seconds > 0 || settings.share_in_flight,
+            max_temperature: settings.max_temperature,
+            counters: Counters::new(metrics),
+        }
+    }
+
+    /// The key of a question, when its answer may be kept or shared. A caller who asks for chance gets it.
+    pub(crate) fn key(&self, project: ProjectId, policy: CachePolicy, way: &Way, request: &Request) -> Option<Key> {
+        let on = self.shares && policy != CachePolicy::Bypass;
+        let steady = request.temperature.unwrap_or(0.0) <= self.max_temperature;
+        let question = || Question { models: way.models().collect(), request, fallback: way.fallback() };
+        (on && steady).then(|| Key::new(project, &question()))
+    }
+
+    /// The answer, if it is there or on its way. `Refresh` wants neither.
+    pub(crate) async fn find(&self, key: &Key, policy: CachePolicy) -> Option<(Deltas, CacheHit)> {
+        if policy == CachePolicy::Refresh {
+            return None;
+        }
+        if let Some(found) = self.recall(key).await {
+            return Some(found);
+        }
+        match self.flights.find(key)?.join() {
+            Some(deltas) => Some(self.shared(key, deltas)),
+            // It has ended in this moment.
+            None => self.recall(key).await,
+        }
+    }
+
+    /// A call's own stream, of which nothing has been asked yet: others may join it from now on, and its answer is kept when
+    /// it is whole. Should the same call have begun in the meantime, this one is dropped for
+    /// it, and where its answer is from is told. `model`: who is to answer.
+    pub(crate) fn lead(&self, key: Key, policy: CachePolicy, model: &str, deltas: Deltas) -> (Deltas, Option<CacheHit>) {
+        let mut flights = self.flights.lock();
+        let begun = flights.get(&key).and_then(Weak::upgrade).filter(|_| policy != CachePolicy::Refresh);
+        if let Some(joined) = begun.clone().and_then(Flight::join) {
+            drop(flights);
+            let (deltas, hit) = self.shared(&key, joined);
+            return (deltas, Some(hit));
+        }
+        let deltas = match &self.kept {
+            Some(kept) => keep(key, model, kept.clone(), deltas),
+            None => deltas,
+        };
+        let (flight, leader) = Flight::begin(deltas);
+        flights.insert(key, Arc::downgrade(&flight));
+        // What is dropped below may want the table.
+        drop(flights);
+        flight.at_end(End { flights: self.flights.clone(), key });
+        self.counters.miss(key.project);
+        (leader, None)
+    }
+
+    async fn recall(&self, key: &Key) -> Option<(Deltas, CacheHit)> {
+        let answer = self.kept.as_ref()?.get(key).await?;
+        self.counters.hit(key.project, HitKind::Exact);
+        Some((answer.play(), CacheHit { kind: HitKind::Exact, age: answer.age() }))
+    }
+
+    fn shared(&self, key: &Key, deltas: Deltas) -> (Deltas, CacheHit) {
+        self.counters.hit(key.project, HitKind::Shared);
+        (deltas, CacheHit { kind: HitKind::Shared, age: Duration::ZERO })
+    }
+
+    /// Forgets what is kept for a project, and tells how many answers that were.
+    pub(crate) async fn clear(&self, project: ProjectId) -> u64 {
+        match &self.kept {
+            Some(kept) => kept.clear(project).await,
+            None => 0,
+        }
+    }
+
+    /// What is kept for a project, and how often it helped.
+    pub(crate) fn stats(&self, project: ProjectId) -> Stats {
+        let (entries, bytes) = self.kept.as_ref().map_or((0, 0), |kept| kept.size(project));
+        Stats { enabled: self.kept.is_some(), entries, bytes, ..self.counters.of(project) }
+    }
+}
+
+/// Takes a call's entry out of the table when the call is over.
+struct End {
+    flights: Arc<Flights>,
+    key: Key,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut flights = self.flights.lock();
+        if flights.get(&self.key).is_some_and(|f| f.strong_count() == 0) {
+            flights.remove(&self.key);
+        }
+    }
+}
+
+impl Flights {
+    fn find(&self, key: &Key) -> Option<Arc<Flight>> {
+        self.lock().get(key).and_then(Weak::upgrade)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Weak<Flight>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Deltas that are there already, as a stream.
+fn played(deltas: Arc<[Delta]>) -> Deltas {
+    stream::iter(0..deltas.len()).map(move |n| Ok(deltas[n].clone())).boxed()
+}
