@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use slipway_proto::inference::{CompleteRequest, Message, Prompt, Role, Tool, ToolCall};
+use slipway_proto::inference::stream_complete_response::Event;
+use slipway_proto::inference::{
+    CompleteRequest, ContextKind, ContextPart, CountTokensRequest, Message, NameKind, Privacy, PrivateName, Prompt, Role,
+    StreamCompleteRequest, Tool, ToolCall,
+};
 use slipway_testkit::{Provider, Step, SuiteOptions};
 
 use crate::story::{self, suite_with};
@@ -99,6 +103,116 @@ async fn an_operator_may_turn_redaction_off() {
     let text = text(&secrets());
     let message = Message { role: Role::User.into(), text: text.clone(), ..Default::default() };
     let prompt = Prompt { messages: vec![message], ..Default::default() };
-    suite.client().unwrap().inference.complete(CompleteRequest { prompt: Some(prompt) }).await.unwrap();
+    let mut client = suite.client().unwrap();
+    client.inference.complete(CompleteRequest { prompt: Some(prompt.clone()) }).await.unwrap();
     assert_eq!(provider.requests()[0]["messages"][0]["content"], text);
+    // A caller can ask for it all the same.
+    let strict = Prompt { privacy: Some(Privacy { redact: true, ..Default::default() }), ..prompt };
+    client.inference.complete(CompleteRequest { prompt: Some(strict) }).await.unwrap();
+    holding("the request", &provider.requests()[1].to_string(), &secrets());
+}
+
+#[tokio::test]
+async fn no_secret_of_a_conversation_leaves() {
+    let provider = Provider::saying(&["I ", "see"]).await.unwrap();
+    let mut options = SuiteOptions::with_provider(&provider.base_url());
+    options.env.push(("SLIPWAY_TELEMETRY__FILTER".into(), "debug,h2=info,hyper=info,tower=info".into()));
+    let suite = suite_with(options).await;
+    let client = suite.client().unwrap();
+    let conversation = story::conversation(&client, "").await;
+    let secrets = secrets();
+    story::say(&client, &conversation.id, &text(&secrets)).await;
+    assert!(!provider.requests().is_empty());
+    for sent in provider.requests() {
+        holding("a request", &sent.to_string(), &secrets);
+    }
+    holding("the log", &suite.log(), &secrets);
+}
+
+/// A provider that says what it was told last, a few bytes at a time, and calls a tool with it.
+async fn echo() -> Provider {
+    let script = |request: &Value| {
+        let said = request["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap().to_owned();
+        let pieces: Vec<char> = said.chars().collect();
+        let mut steps: Vec<_> = pieces.chunks(3).map(|c| Step::Text(c.iter().collect())).collect();
+        steps.push(Step::Call("note".into(), json!({"text": format!("1\n{said}")})));
+        steps
+    };
+    Provider::start(script).await.unwrap()
+}
+
+#[tokio::test]
+async fn names_leave_as_pseudonyms_and_come_back_in_the_answer() {
+    let provider = echo().await;
+    let suite = suite_with(SuiteOptions::with_provider(&provider.base_url())).await;
+    let text = "why does shop-api in prod restart? not in production. Host db.prod.example.com";
+    let name = |name: &str, kind: NameKind| PrivateName { name: name.into(), kind: kind.into() };
+    let tool = Tool { name: "note".into(), description: "d".into(), parameters_json: json!({"type": "object"}).to_string() };
+    let prompt = Prompt {
+        messages: vec![Message { role: Role::User.into(), text: text.into(), ..Default::default() }],
+        tools: vec![tool],
+        private_names: vec![
+            name("prod", NameKind::Namespace),
+            name("shop-api", NameKind::Resource),
+            name("db.prod.example.com", NameKind::Host),
+        ],
+        ..Default::default()
+    };
+    let mut client = suite.client().unwrap();
+    let answer = client.inference.complete(CompleteRequest { prompt: Some(prompt.clone()) }).await.unwrap().into_inner();
+    let answer = answer.completion.unwrap();
+    assert_eq!(answer.text, text);
+    let arguments: Value = serde_json::from_str(&answer.tool_calls[0].arguments_json).unwrap();
+    assert_eq!(arguments["text"], format!("1\n{text}"));
+
+    let stream = client.inference.stream_complete(StreamCompleteRequest { prompt: Some(prompt) }).await.unwrap().into_inner();
+    let events = story::collect(stream, |r| r.event.unwrap()).await.unwrap();
+    let streamed: String =
+        events.iter().filter_map(|e| if let Event::TextDelta(t) = e { Some(t.as_str()) } else { None }).collect();
+    assert_eq!(streamed, text);
+    let sent: Vec<_> = provider.requests().iter().map(|r| r["messages"][0]["content"].as_str().unwrap().to_owned()).collect();
+    assert!(sent[0] == sent[1] && sent[0].contains("production"), "{sent:?}");
+    assert!(!sent[0].contains("shop-api") && !sent[0].contains("example.com") && !sent[0].contains("prod "), "{sent:?}");
+}
+
+#[tokio::test]
+async fn what_is_kept_back_does_not_leave() {
+    let provider = Provider::saying(&["done"]).await.unwrap();
+    let mut options = SuiteOptions::with_provider(&provider.base_url());
+    options.config.push_str("\n[inference.privacy]\nsend_logs = false\n");
+    let suite = suite_with(options).await;
+    let part = |kind: ContextKind, text: &str, names: &[&str]| ContextPart {
+        kind: kind.into(),
+        text: text.into(),
+        names: names.iter().map(|n| (*n).to_owned()).collect(),
+    };
+    let context = vec![
+        part(ContextKind::Log, "panic at noon", &[]),
+        part(ContextKind::Pod, "shop-0 is not ready", &["shop-0"]),
+        part(ContextKind::Event, "BackOff restarting shop-0", &[]),
+    ];
+    let message = Message { role: Role::User.into(), text: "why shop-0?".into(), context, ..Default::default() };
+    let privacy = Privacy { withhold_pod_names: true, ..Default::default() };
+    let prompt = Prompt { messages: vec![message], privacy: Some(privacy), ..Default::default() };
+    suite.client().unwrap().inference.complete(CompleteRequest { prompt: Some(prompt) }).await.unwrap();
+    let sent = provider.requests()[0]["messages"][0]["content"].as_str().unwrap().to_owned();
+    assert_eq!(sent, "why [pod]?\n\n[pod] is not ready\n\nBackOff restarting [pod]");
+}
+
+#[tokio::test]
+async fn tokens_are_counted_as_they_would_leave() {
+    let provider = Provider::saying(&["done"]).await.unwrap();
+    let suite = suite_with(SuiteOptions::with_provider(&provider.base_url())).await;
+    let mut client = suite.client().unwrap();
+    let mut count = async |model: &str, text: &str| {
+        let message = Message { role: Role::User.into(), text: text.into(), ..Default::default() };
+        let prompt = Prompt { model: model.into(), messages: vec![message], ..Default::default() };
+        client.inference.count_tokens(CountTokensRequest { prompt: Some(prompt) }).await.map(|r| r.into_inner())
+    };
+    let exact = count("fake/gpt-4o", "hello world").await.unwrap();
+    assert_eq!((exact.input_tokens, exact.estimated, exact.vocabulary.as_str()), (2 + 7, false, "o200k_base"));
+    assert_eq!(count("fake/gpt-4", "<|endoftext|>").await.unwrap().input_tokens, 7 + 7);
+    assert!(count("fake/other", "hello world").await.unwrap().estimated);
+    story::refused(count("nobody/x", "hello").await, tonic::Code::NotFound, "MODEL_NOT_FOUND");
+    assert!(provider.requests().is_empty());
 }

@@ -6,10 +6,12 @@ use slipway_rpc::{Check, Fault};
 use crate::model::{Completion, Delta, Finish, Message, Request, Role, Tool, ToolCall, ToolChoice, Usage};
 use crate::route::Journal;
 use crate::service::{Asked, Tested};
+use crate::tokens::Counted;
 
 mod cache;
 mod listing;
 mod parts;
+mod privacy;
 mod routing;
 
 pub(crate) use cache::{cleared, stats};
@@ -26,7 +28,7 @@ const MAX_TOOL_NAME: usize = 64;
 /// A prompt as asked: the model's id, and the rest with the model's name still open.
 pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
     let mut check = Check::new();
-    let Some(prompt) = prompt else {
+    let Some(mut prompt) = prompt else {
         check.fail("prompt", "is required");
         return check.finish().map(|()| Asked::default());
     };
@@ -40,6 +42,7 @@ pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
     check.finish()?;
 
     let mut check = Check::new();
+    let privacy = privacy::wishes(&mut check, &mut prompt);
     let tools: Vec<_> = prompt.tools.into_iter().enumerate().map(|(n, t)| tool(&mut check, n, t)).collect();
     for (n, tool) in tools.iter().enumerate() {
         let twice = tools[..n].iter().any(|t| t.name == tool.name);
@@ -75,16 +78,17 @@ pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
         effort,
         json,
     };
-    Ok(Asked { model, request, fallback, cache })
+    Ok(Asked { model, request, fallback, privacy, cache })
 }
 
 fn check_size(check: &mut Check, prompt: &pb::Prompt) {
     let mut total = 0usize;
     for (n, message) in prompt.messages.iter().enumerate() {
-        if message.text.len() > MAX_MESSAGE_BYTES {
+        let context = privacy::context_bytes(message);
+        if message.text.len() + context > MAX_MESSAGE_BYTES {
             check.fail(&format!("prompt.messages[{n}].text"), "is larger than 1 MiB");
         }
-        total += message.text.len() + message.images.iter().map(|i| i.data.len()).sum::<usize>();
+        total += context + message.text.len() + message.images.iter().map(|i| i.data.len()).sum::<usize>();
         total += message.tool_calls.iter().map(|c| c.id.len() + c.name.len() + c.arguments_json.len()).sum::<usize>();
     }
     check.ensure(total <= MAX_PROMPT_BYTES, "prompt.messages", "are larger than 8 MiB together");
@@ -185,6 +189,12 @@ pub(crate) fn delta(journal: &Journal, delta: Delta) -> Option<pb::StreamComplet
         }),
     };
     Some(pb::StreamCompleteResponse { event: Some(event) })
+}
+
+/// What a prompt's tokens are.
+pub(crate) fn counted(model: String, counted: Counted) -> pb::CountTokensResponse {
+    let vocabulary = counted.vocabulary.name().to_owned();
+    pb::CountTokensResponse { model, input_tokens: counted.tokens, estimated: counted.estimated, vocabulary }
 }
 
 /// How a connection test went.

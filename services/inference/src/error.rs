@@ -187,6 +187,9 @@ pub enum Error {
     /// What looks for secrets broke down; nothing has left.
     #[error("the request could not be looked through for secrets, so it was not sent")]
     Screening,
+    /// What counts tokens broke down.
+    #[error("the tokens of the request could not be counted")]
+    Counting,
     /// A provider failed.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -198,7 +201,7 @@ impl From<Error> for Fault {
         match error {
             Error::ModelNotFound { model } => Fault::new(Reason::ModelNotFound, message).with("model", model),
             Error::PageToken => Fault::new(Reason::PageTokenInvalid, message),
-            Error::Screening => Fault::new(Reason::Internal, message),
+            Error::Screening | Error::Counting => Fault::new(Reason::Internal, message),
             Error::Provider(error) => error.into(),
         }
     }

@@ -19,6 +19,7 @@ mod service;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod traffic;
 
 use std::sync::Arc;

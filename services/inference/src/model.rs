@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::Kind;
 
 mod cache;
+mod privacy;
 mod reasoning;
 
 pub(crate) use cache::{CacheHit, CachePolicy, HitKind};
+pub(crate) use privacy::{NameKind, Part, PartKind, PrivateName, Wishes, Withheld};
 pub(crate) use reasoning::{Effort, ReasoningState, StateItem};
 
 /// The separator between provider and model in a model's id.
@@ -348,7 +350,7 @@ pub(crate) fn estimate_tokens(text: &str) -> u64 {
 }
 
 /// What an image costs, about: providers charge by its size in pixels, some hundreds to some thousands.
-const IMAGE_TOKENS: u64 = 1_000;
+pub(crate) const IMAGE_TOKENS: u64 = 1_000;
 
 /// The tokens of a request, about.
 pub(crate) fn estimate_request(request: &Request) -> u64 {

@@ -1,19 +1,57 @@
-//! What leaves to a provider: secrets are taken out of every text of a request before anything else is done with it, so
-//! that neither the provider nor a log, a trace or a recording ever holds them. What was taken out stays out of the answer.
+//! What leaves to a provider. Secrets are taken out of every text of a request before anything else is done with it, so that
+//! neither the provider nor a log, a trace or a recording ever holds them; what was taken out stays out of the answer. What
+//! the settings or the caller keep back is left out, and names become pseudonyms, which the answer has as names again.
 
+use aho_corasick::BuildError;
+use rand::RngCore as _;
+use secrecy::ExposeSecret as _;
 use slipway_secrets::{AllowError, Scanner};
 
 use crate::error::Error;
-use crate::model::Request;
+use crate::model::{NameKind, Part, PartKind, PrivateName, Request, Wishes, Withheld};
 use crate::settings::PrivacySettings;
 
+mod found;
+mod names;
+mod pseudonyms;
+mod restore;
 mod texts;
+
+use names::Names;
+use pseudonyms::Key;
+
+pub(crate) use restore::Restorer;
 
 // A larger request is looked through on a thread of its own, so that other calls are not held up.
 const INLINE_BYTES: usize = 64 << 10;
 
 /// The rules in force.
 pub(crate) struct Privacy {
+    rules: Rules,
+    withheld: Withheld,
+    pseudonyms: bool,
+    secret: [u8; 32],
+}
+
+/// Whose call it is: pseudonyms stay the same within it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scope<'a> {
+    /// The project.
+    pub(crate) project: &'a str,
+    /// The conversation; empty: none.
+    pub(crate) conversation: &'a str,
+}
+
+/// A request as it may leave.
+pub(crate) struct Screened {
+    /// The request.
+    pub(crate) request: Request,
+    /// What gives the answer its names back.
+    pub(crate) restorer: Option<Restorer>,
+}
+
+#[derive(Clone)]
+struct Rules {
     redact: bool,
     scanner: Scanner,
 }
@@ -21,80 +59,104 @@ pub(crate) struct Privacy {
 impl Privacy {
     /// The rules of the settings.
     pub(crate) fn new(settings: &PrivacySettings) -> Result<Self, AllowError> {
-        Ok(Self { redact: settings.redact, scanner: Scanner::allowing(&settings.allow)? })
+        let secret = match &settings.pseudonym_key {
+            Some(key) => *blake3::hash(key.expose_secret().as_bytes()).as_bytes(),
+            None => {
+                let mut secret = [0; 32];
+                rand::rng().fill_bytes(&mut secret);
+                secret
+            }
+        };
+        let withheld = Withheld {
+            cluster: !settings.send_cluster_metadata,
+            resources: !settings.send_resource_names,
+            pods: !settings.send_pod_names,
+            logs: !settings.send_logs,
+        };
+        let rules = Rules { redact: settings.redact, scanner: Scanner::allowing(&settings.allow)? };
+        Ok(Self { rules, withheld, pseudonyms: settings.pseudonyms, secret })
     }
 
     /// The request as it may leave.
-    pub(crate) async fn screen(&self, request: Request) -> Result<Request, Error> {
-        if !self.redact {
-            return Ok(request);
+    pub(crate) async fn screen(&self, request: Request, wishes: Wishes, scope: Scope<'_>) -> Result<Screened, Error> {
+        let rules = Rules { redact: self.rules.redact || wishes.redact, ..self.rules.clone() };
+        let wishes =
+            Wishes { withheld: wishes.withheld.or(self.withheld), pseudonyms: wishes.pseudonyms || self.pseudonyms, ..wishes };
+        let key = Key::of(&self.secret, scope.project, scope.conversation);
+        let size = texts::size(&request) + wishes.parts.iter().map(|p| p.text.len()).sum::<usize>();
+        if size <= INLINE_BYTES {
+            return screened(&rules, request, wishes, key).map_err(|_| Error::Screening);
         }
-        let scanner = self.scanner.clone();
-        if texts::size(&request) <= INLINE_BYTES {
-            return Ok(redacted(&scanner, request));
-        }
-        tokio::task::spawn_blocking(move || redacted(&scanner, request)).await.map_err(|_| Error::Screening)
+        let screened = tokio::task::spawn_blocking(move || screened(&rules, request, wishes, key)).await;
+        screened.map_err(|_| Error::Screening)?.map_err(|_| Error::Screening)
     }
 }
 
-fn redacted(scanner: &Scanner, mut request: Request) -> Request {
-    texts::rewrite(&mut request, &mut |text| scanner.redact(text));
+/// The request with all of its context, for a model in this process: nothing leaves.
+pub(crate) fn unscreened(mut request: Request, wishes: Wishes) -> Request {
+    tell(&mut request, wishes.parts);
     request
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::model::{JsonFormat, Message, Role, Tool, ToolCall};
-
-    fn secret() -> String {
-        format!("{}_{}", "ghp", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8")
+fn screened(rules: &Rules, mut request: Request, wishes: Wishes, key: Key) -> Result<Screened, BuildError> {
+    let Wishes { withheld, pseudonyms, names, parts, .. } = wishes;
+    let names = all_names(names, &parts, &request, pseudonyms, withheld);
+    let sent = |part: &Part| !(part.kind == PartKind::Log && withheld.logs || part.kind == PartKind::Cluster && withheld.cluster);
+    tell(&mut request, parts.into_iter().filter(sent).collect());
+    if rules.redact {
+        texts::rewrite(&mut request, &mut |text, _| rules.scanner.redact(text));
     }
-
-    fn request() -> Request {
-        let secret = secret();
-        let call =
-            ToolCall { id: "1".into(), name: "write".into(), arguments: json!({"text": format!("a\n{secret}")}).to_string() };
-        let schema = json!({"type": "object", "properties": {"key": {"default": secret}}});
-        Request {
-            messages: vec![
-                Message::new(Role::System, format!("use {secret}")),
-                Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") },
-                Message::new(Role::Tool, format!("TOKEN={secret}\n")),
-            ],
-            tools: vec![Tool { name: "write".into(), description: format!("like {secret}"), parameters: schema.clone() }],
-            json: Some(JsonFormat { name: "answer".into(), schema, strict: false }),
-            ..Request::default()
-        }
+    if names.is_empty() {
+        return Ok(Screened { request, restorer: None });
     }
+    let names = Names::new(names, withheld, key, &mut request)?;
+    texts::rewrite(&mut request, &mut |text, form| names.replace(text, form));
+    Ok(Screened { request, restorer: names.into_restorer() })
+}
 
-    #[tokio::test]
-    async fn nothing_of_a_request_holds_a_secret() {
-        let privacy = Privacy::new(&PrivacySettings::default()).unwrap();
-        let screened = privacy.screen(request()).await.unwrap();
-        assert!(!format!("{screened:?}").contains(&secret()), "{screened:?}");
-        let arguments: serde_json::Value = serde_json::from_str(&screened.messages[1].tool_calls[0].arguments).unwrap();
-        assert_eq!(arguments["text"], "a\n[REDACTED:github-pat]");
+/// The names that are replaced: those that the caller named, then those that are found as far as that is asked for.
+fn all_names(
+    mut names: Vec<PrivateName>,
+    parts: &[Part],
+    request: &Request,
+    pseudonyms: bool,
+    withheld: Withheld,
+) -> Vec<PrivateName> {
+    if !pseudonyms && withheld == Withheld::default() {
+        return names;
     }
-
-    #[tokio::test]
-    async fn large_requests_are_screened_too() {
-        let privacy = Privacy::new(&PrivacySettings::default()).unwrap();
-        let text = "nothing to see here\n".repeat(5_000) + &secret();
-        let request = Request { messages: vec![Message::new(Role::User, text)], ..Request::default() };
-        let screened = privacy.screen(request).await.unwrap();
-        assert!(screened.messages[0].text.ends_with("here\n[REDACTED:github-pat]"));
+    let mut found = Vec::new();
+    for part in parts {
+        let kind = match part.kind {
+            PartKind::Cluster => NameKind::Cluster,
+            PartKind::Pod => NameKind::Pod,
+            PartKind::Resource | PartKind::Log | PartKind::Other => NameKind::Resource,
+        };
+        found.extend(part.names.iter().map(|name| PrivateName { name: name.clone(), kind }));
     }
+    let texts = parts.iter().map(|p| &p.text).chain(request.messages.iter().map(|m| &m.text));
+    texts.for_each(|text| found::names(text, &mut found));
+    let kept_back = |kind| match kind {
+        NameKind::Cluster => withheld.cluster,
+        NameKind::Resource => withheld.resources,
+        NameKind::Pod => withheld.pods,
+        _ => false,
+    };
+    names.extend(found.into_iter().filter(|n| pseudonyms || kept_back(n.kind)));
+    names
+}
 
-    #[tokio::test]
-    async fn settings_turn_it_off_and_allow() {
-        let off = PrivacySettings { redact: false, ..PrivacySettings::default() };
-        let allowing = PrivacySettings { allow: vec!["ghp_.*".into()], ..PrivacySettings::default() };
-        for settings in [off, allowing] {
-            let screened = Privacy::new(&settings).unwrap().screen(request()).await.unwrap();
-            assert!(screened.messages[0].text.contains(&secret()));
+/// Puts the context behind the texts of its messages.
+fn tell(request: &mut Request, parts: Vec<Part>) {
+    for part in parts {
+        if let Some(message) = request.messages.get_mut(part.message) {
+            if !message.text.is_empty() {
+                message.text.push_str("\n\n");
+            }
+            message.text.push_str(&part.text);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,13 @@ impl InferenceService for Rpc {
         Ok(Response::new(convert::providers(listed)))
     }
 
+    async fn count_tokens(&self, request: Request<pb::CountTokensRequest>) -> Result<Response<pb::CountTokensResponse>, Status> {
+        let ctx = Ctx::of(&request)?;
+        let asked = convert::prompt(request.into_inner().prompt)?;
+        let (model, counted) = self.0.count_tokens(&ctx, asked).await.map_err(status)?;
+        Ok(Response::new(convert::counted(model, counted)))
+    }
+
     async fn test_connection(
         &self,
         request: Request<pb::TestConnectionRequest>,

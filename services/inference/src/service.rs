@@ -10,10 +10,11 @@ use tokio::time::timeout;
 use crate::cache::{Cache, Stats};
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Kind, ProviderError};
-use crate::model::{CachePolicy, Completion, Fallback, Message, Request, Role};
-use crate::privacy::Privacy;
+use crate::model::{CachePolicy, Completion, Fallback, Message, Request, Role, Wishes};
+use crate::privacy::{Privacy, Scope, Screened, unscreened};
 use crate::provider::{Provider, Providers, collect};
-use crate::route::{Journal, Routed, Router};
+use crate::route::{Journal, Routed, Router, Way};
+use crate::tokens::{self, Counted};
 
 mod models;
 mod providers;
@@ -34,6 +35,8 @@ pub(crate) struct Asked {
     pub(crate) request: Request,
     /// What may happen when the model fails.
     pub(crate) fallback: Fallback,
+    /// What may leave of it.
+    pub(crate) privacy: Wishes,
     /// Whether a kept answer will do.
     pub(crate) cache: CachePolicy,
 }
@@ -71,18 +74,26 @@ impl Inference {
     /// An answer as the model writes it.
     pub(crate) async fn stream_complete(&self, ctx: &Ctx, asked: Asked) -> Result<Routed, Error> {
         let way = self.router.way(&asked.model, asked.fallback)?;
-        // The rules in this process are told everything; nobody else is.
-        let request = if way.leaves() { self.privacy.screen(asked.request).await? } else { asked.request };
-        let Some(key) = self.cache.key(ctx.project, asked.cache, &way, &request) else {
-            return Ok(self.router.start(way, request, ctx.remaining()));
+        let Screened { request, restorer } = self.screen(ctx, way.leaves(), asked.request, asked.privacy).await?;
+        let mut routed = self.answer(ctx, way, request, asked.cache).await;
+        if let Some(restorer) = restorer {
+            routed.deltas = restorer.restore(routed.deltas);
+        }
+        Ok(routed)
+    }
+
+    /// The answer to what has been screened: a kept one, that of the same call under way, or the models'.
+    async fn answer(&self, ctx: &Ctx, way: Way, request: Request, policy: CachePolicy) -> Routed {
+        let Some(key) = self.cache.key(ctx.project, policy, &way, &request) else {
+            return self.router.start(way, request, ctx.remaining());
         };
-        if let Some((deltas, hit)) = self.cache.find(&key, asked.cache).await {
-            return Ok(Routed { deltas, journal: Journal::of_hit(hit) });
+        if let Some((deltas, hit)) = self.cache.find(&key, policy).await {
+            return Routed { deltas, journal: Journal::of_hit(hit) };
         }
         let model = way.model().clone();
         let Routed { deltas, journal } = self.router.start(way, request, ctx.remaining());
-        let (deltas, hit) = self.cache.lead(key, asked.cache, &model, deltas);
-        Ok(Routed { deltas, journal: hit.map_or(journal, Journal::of_hit) })
+        let (deltas, hit) = self.cache.lead(key, policy, &model, deltas);
+        Routed { deltas, journal: hit.map_or(journal, Journal::of_hit) }
     }
 
     /// What is kept for a project, and how often it helped.
@@ -93,6 +104,25 @@ impl Inference {
     /// Forgets what is kept for a project.
     pub(crate) async fn clear_cache(&self, ctx: &Ctx) -> u64 {
         self.cache.clear(ctx.project).await
+    }
+
+    /// The tokens of a prompt as it would leave, with the model's id.
+    pub(crate) async fn count_tokens(&self, ctx: &Ctx, asked: Asked) -> Result<(String, Counted), Error> {
+        let target = self.providers().get(&asked.model)?;
+        let leaves = self.router.way(&asked.model, asked.fallback)?.leaves();
+        let mut request = self.screen(ctx, leaves, asked.request, asked.privacy).await?.request;
+        request.model = target.model;
+        let counted = tokio::task::spawn_blocking(move || tokens::count(&request)).await.map_err(|_| Error::Counting)?;
+        Ok((target.id.to_string(), counted))
+    }
+
+    /// The request as its models may see it: the rules in this process are told everything, and nobody else is.
+    async fn screen(&self, ctx: &Ctx, leaves: bool, request: Request, wishes: Wishes) -> Result<Screened, Error> {
+        if !leaves {
+            return Ok(Screened { request: unscreened(request, wishes), restorer: None });
+        }
+        let project = ctx.project.0.to_string();
+        self.privacy.screen(request, wishes, Scope { project: &project, conversation: "" }).await
     }
 
     /// One tiny call with each key, set aside or not; a provider's failure is an answer.
