@@ -26,6 +26,8 @@ mod ollama;
 mod openai;
 mod responses;
 
+pub(crate) use openai::azure;
+
 /// Something that completes prompts.
 #[async_trait]
 pub(crate) trait Provider: Send + Sync {

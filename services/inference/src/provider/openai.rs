@@ -1,5 +1,7 @@
 //! Chat Completions: OpenAI's older protocol, which most others speak too, each with an accent.
 
+use std::collections::BTreeMap;
+
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use reqwest::Url;
@@ -11,7 +13,7 @@ use crate::error::ProviderError;
 use crate::model::{ModelInfo, Request};
 use crate::settings::{ProviderKind, ProviderSettings};
 
-mod azure;
+pub(crate) mod azure;
 mod chunk;
 mod details;
 mod request;
@@ -50,6 +52,8 @@ impl Accent {
 pub(crate) struct Chat {
     accent: Accent,
     address: Address,
+    // The model behind a name that its owner gave it.
+    deployments: BTreeMap<String, String>,
 }
 
 enum Address {
@@ -71,7 +75,8 @@ pub(crate) fn provider(name: &str, kind: ProviderKind, settings: &ProviderSettin
     if accent == Accent::OpenRouter {
         headers.insert("x-title", HeaderValue::from_static("Slipway"));
     }
-    Http::new(name, settings, Chat { accent, address }, headers)
+    let deployments = settings.deployments.clone();
+    Http::new(name, settings, Chat { accent, address, deployments }, headers)
 }
 
 impl Wire for Chat {
@@ -79,7 +84,7 @@ impl Wire for Chat {
 
     fn key_header(&self, key: &str) -> (HeaderName, String) {
         match self.accent {
-            Accent::Azure => (HeaderName::from_static("api-key"), key.to_owned()),
+            Accent::Azure => azure::key_header(key),
             _ => (AUTHORIZATION, format!("Bearer {key}")),
         }
     }
@@ -92,7 +97,8 @@ impl Wire for Chat {
     }
 
     fn encode(&self, request: &Request) -> Result<Vec<u8>, serde_json::Error> {
-        request::encode(request, self.accent)
+        let behind = self.deployments.get(&request.model).unwrap_or(&request.model);
+        request::encode(request, behind, self.accent)
     }
 
     fn reader(&self, request: &Request) -> Reader {

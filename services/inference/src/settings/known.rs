@@ -4,6 +4,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::{ProviderKind, ProviderSettings};
+use crate::provider::azure;
 
 /// A service that needs no settings but a key.
 pub(super) struct Known {
@@ -43,7 +44,6 @@ const AZURE: &str = "azure";
 const AZURE_KEY: &str = "AZURE_OPENAI_API_KEY";
 const AZURE_ENDPOINT: &str = "AZURE_OPENAI_ENDPOINT";
 const AZURE_VERSION: &str = "AZURE_OPENAI_API_VERSION";
-const AZURE_HOSTS: [&str; 3] = [".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"];
 
 const OLLAMA: &str = "ollama";
 const OLLAMA_HOST: &str = "OLLAMA_HOST";
@@ -132,10 +132,7 @@ fn same(a: &str, b: &str) -> bool {
 }
 
 fn is_azure(base_url: &str) -> bool {
-    Url::parse(base_url)
-        .ok()
-        .filter(|u| u.scheme() == "https")
-        .is_some_and(|url| url.host_str().is_some_and(|host| AZURE_HOSTS.iter().any(|suffix| host.ends_with(suffix))))
+    Url::parse(base_url).ok().filter(|u| u.scheme() == "https").is_some_and(|url| url.host_str().is_some_and(azure::is_host))
 }
 
 /// Ollama's variable holds an address to listen on or to call: with or without a scheme, a host, a port.

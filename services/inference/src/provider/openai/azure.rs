@@ -1,12 +1,24 @@
-//! Where Azure OpenAI is: its v1 API, which is like OpenAI's own, and the older one with a path for each deployment.
+//! Where Azure OpenAI is, and how it takes a key: its v1 API, which is like OpenAI's own, and the older one with a path for each deployment.
 
 use reqwest::Url;
+use reqwest::header::HeaderName;
 
 use super::Address;
 use crate::provider::http;
 
+const HOSTS: [&str; 3] = [".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"];
 const PATH: &str = "/openai";
 const V1: &str = "/openai/v1";
+
+/// The header that carries a key.
+pub(crate) fn key_header(key: &str) -> (HeaderName, String) {
+    (HeaderName::from_static("api-key"), key.to_owned())
+}
+
+/// True for a host that is Azure's.
+pub(crate) fn is_host(host: &str) -> bool {
+    HOSTS.iter().any(|suffix| host.ends_with(suffix))
+}
 
 /// The address of Chat Completions. The base is the resource's (`https://NAME.openai.azure.com`), with or without the path
 /// of the API.

@@ -9,8 +9,8 @@ use super::Accent;
 use super::details::{DEEPSEEK, OPENROUTER};
 use crate::model::{Effort, Image, Message, Request, Role, ToolChoice};
 
-/// The body of the call.
-pub(super) fn encode(request: &Request, accent: Accent) -> Result<Vec<u8>, serde_json::Error> {
+/// The body of the call. `behind`: the model that a deployment's name stands for.
+pub(super) fn encode(request: &Request, behind: &str, accent: Accent) -> Result<Vec<u8>, serde_json::Error> {
     let limit = (request.max_output_tokens > 0).then_some(request.max_output_tokens);
     // OpenAI's own newer models want the limit under its newer name; most others know only the old one.
     let new_limit = matches!(accent, Accent::OpenAi | Accent::Azure);
@@ -29,7 +29,7 @@ pub(super) fn encode(request: &Request, accent: Accent) -> Result<Vec<u8>, serde
         }),
         max_completion_tokens: limit.filter(|_| new_limit),
         max_tokens: limit.filter(|_| !new_limit),
-        temperature: request.temperature.filter(|_| !new_limit || takes_temperature(request)),
+        temperature: request.temperature.filter(|_| !new_limit || takes_temperature(request, behind)),
         reasoning_effort: effort.filter(|_| plain).map(Effort::word),
         reasoning: effort.filter(|_| accent == Accent::OpenRouter).map(|e| Reasoning { effort: e.word() }),
         thinking: effort
@@ -44,8 +44,8 @@ pub(super) fn encode(request: &Request, accent: Accent) -> Result<Vec<u8>, serde
 }
 
 /// OpenAI's models that reason refuse any temperature but their own, unless they are kept from reasoning.
-pub(crate) fn takes_temperature(request: &Request) -> bool {
-    request.effort == Some(Effort::None) || !is_reasoner(&request.model)
+pub(crate) fn takes_temperature(request: &Request, model: &str) -> bool {
+    request.effort == Some(Effort::None) || !is_reasoner(model)
 }
 
 fn is_reasoner(model: &str) -> bool {
@@ -258,27 +258,27 @@ mod tests {
             temperature: Some(0.5),
             ..Request::default()
         };
-        let body: Value = serde_json::from_slice(&encode(&request, Accent::Plain).unwrap()).unwrap();
+        let body: Value = serde_json::from_slice(&encode(&request, &request.model, Accent::Plain).unwrap()).unwrap();
         assert_eq!(body["messages"][1]["content"], Value::Null);
         assert_eq!(body["messages"][1]["tool_calls"][0]["function"]["name"], "view");
         assert_eq!(body["messages"][2]["tool_call_id"], "c1");
         assert_eq!(body["tool_choice"], "required");
         assert_eq!(body["stream_options"]["include_usage"], true);
         assert_eq!((&body["max_tokens"], &body["max_completion_tokens"]), (&json!(9), &Value::Null));
-        let body: Value = serde_json::from_slice(&encode(&request, Accent::OpenAi).unwrap()).unwrap();
+        let body: Value = serde_json::from_slice(&encode(&request, &request.model, Accent::OpenAi).unwrap()).unwrap();
         assert_eq!(body["max_completion_tokens"], 9);
     }
 
     #[test]
     fn no_tools_no_tool_choice() {
-        let body: Value = serde_json::from_slice(&encode(&Request::default(), Accent::Plain).unwrap()).unwrap();
+        let body: Value = serde_json::from_slice(&encode(&Request::default(), "", Accent::Plain).unwrap()).unwrap();
         let mut keys: Vec<_> = body.as_object().unwrap().keys().collect();
         keys.sort();
         assert_eq!(keys, ["messages", "model", "stream", "stream_options"]);
     }
 
     fn written(request: &Request, accent: Accent) -> Value {
-        serde_json::from_slice(&encode(request, accent).unwrap()).unwrap()
+        serde_json::from_slice(&encode(request, &request.model, accent).unwrap()).unwrap()
     }
 
     #[test]
@@ -309,6 +309,14 @@ mod tests {
         assert_eq!((&body["reasoning"], &body["usage"]), (&json!({"effort": "high"}), &json!({"include": true})));
         let body = written(&request("deepseek-chat", Effort::None), Accent::DeepSeek);
         assert_eq!((&body["thinking"], &body["reasoning_effort"]), (&json!({"type": "disabled"}), &Value::Null));
+    }
+
+    #[test]
+    fn a_deployment_is_the_model_behind_it() {
+        let request = Request { model: "mine".into(), temperature: Some(0.0), ..Request::default() };
+        let written = |behind| serde_json::from_slice::<Value>(&encode(&request, behind, Accent::Azure).unwrap()).unwrap();
+        assert_eq!((&written("gpt-5-mini")["model"], written("gpt-5-mini").get("temperature")), (&json!("mine"), None));
+        assert_eq!(written("gpt-4o")["temperature"], 0.0);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) fn encode(request: &Request) -> Result<Vec<u8>, serde_json::Error> {
             ToolChoice::Required => "required",
         }),
         max_output_tokens: (request.max_output_tokens > 0).then_some(request.max_output_tokens),
-        temperature: request.temperature.filter(|_| takes_temperature(request)),
+        temperature: request.temperature.filter(|_| takes_temperature(request, &request.model)),
         reasoning: request.effort.map(|e| Reasoning { effort: e.word(), summary: reasons.then_some("auto") }),
         text: request.json.as_ref().map(|json| TextConfig {
             format: Format { kind: "json_schema", name: &json.name, schema: &json.schema, strict: json.strict },
