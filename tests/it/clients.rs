@@ -38,21 +38,24 @@ pub(crate) fn stubs(python: &Path) -> TempDir {
     protoc
         .arg(format!("--python_out={}", generated.path().display()))
         .arg(format!("--grpc_python_out={}", generated.path().display()));
-    for service in [
-        "api/v1/policy",
-        "api/v1/error_reason",
-        "events/v1/event",
-        "conversation/v1/conversation",
-        "planner/v1/planner",
-        "filestore/v1/filestore",
-        "embedding/v1/embedding",
-        "inference/v1/inference",
-    ] {
-        protoc.arg(proto.join("slipway").join(format!("{service}.proto")));
-    }
+    protoc.args(protos(&proto));
     let output = protoc.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     generated
+}
+
+/// Every file of the API: one may come to need another.
+fn protos(below: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(below).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(protos(&path));
+        } else if path.extension().is_some_and(|e| e == "proto") {
+            found.push(path);
+        }
+    }
+    found
 }
 
 /// Runs a client with its stubs and gives what it printed.
