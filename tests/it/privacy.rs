@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use slipway_proto::embedding::SearchRequest;
 use slipway_proto::inference::stream_complete_response::Event;
 use slipway_proto::inference::{
     CompleteRequest, ContextKind, ContextPart, CountTokensRequest, Message, NameKind, Privacy, PrivateName, Prompt, Role,
@@ -10,7 +11,7 @@ use slipway_proto::inference::{
 };
 use slipway_testkit::{Provider, Step, SuiteOptions};
 
-use crate::story::{self, suite_with};
+use crate::story::{self, suite, suite_with};
 
 /// Secrets of several kinds, made from parts: none is written down.
 fn secrets() -> Vec<String> {
@@ -92,6 +93,22 @@ async fn what_a_provider_says_of_a_request_holds_none_of_its_secrets() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     holding("the log", &suite.log(), &secrets);
+}
+
+#[tokio::test]
+async fn no_secret_of_a_file_reaches_the_index() {
+    let suite = suite().await;
+    let client = suite.client().unwrap();
+    let secrets = secrets();
+    let notes = format!("# Quokka\n\n{}", text(&secrets));
+    let (workspace, _) = story::workspace(&client, &[("NOTES.md", notes.as_str())]).await;
+    story::indexed(&client, &workspace, 1).await;
+    let request = SearchRequest { workspace_id: workspace.clone(), query: "quokka user@host".into(), ..Default::default() };
+    let found = client.embedding.clone().search(request).await.unwrap().into_inner();
+    assert!(found.hits[0].text.contains("10:30 user@host uses [REDACTED:"), "{:?}", found.hits);
+    holding("the index", &format!("{found:?}"), &secrets);
+    // The file itself is kept as it is.
+    assert_eq!(story::read(&client, &workspace, "", "NOTES.md").await.unwrap(), notes);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Chunks: a file cut where its structure has joints. YAML by documents and keys, Helm templates by `define` and document,
 //! Markdown by sections, anything else by lines. Whatever the input, cutting never fails: what has no structure has lines.
+//! Secrets are taken out before: neither the index nor whoever embeds a chunk gets to see one.
 
 mod lines;
 mod markdown;
@@ -8,6 +9,8 @@ mod template;
 mod yaml;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use slipway_secrets::Scanner;
 
 use lines::{Lines, Span};
 
@@ -48,6 +51,7 @@ pub(crate) fn embedded_text(path: &str, title: &str, text: &str) -> String {
 
 /// Cuts a file into chunks, in the order of its lines.
 pub(crate) fn chunk(path: &str, content: &str) -> Vec<Chunk> {
+    let content = &*Scanner::standard().redact_file(path, content);
     let lines = Lines::new(content);
     // The YAML scanner is not ours: should some input make it panic, the file is still cut by lines.
     let spans = catch_unwind(AssertUnwindSafe(|| spans(path, content, &lines))).unwrap_or_else(|_| vec![lines.all("")]);
@@ -107,6 +111,18 @@ mod tests {
         assert!(text_of(b"\xff\xfe").is_none());
         assert!(text_of(&vec![b'a'; 1 + MAX_FILE_BYTES as usize]).is_none());
         assert_eq!(text_of("grüß".as_bytes()), Some("grüß"));
+    }
+
+    #[test]
+    fn secrets_are_in_no_chunk_and_lines_keep_their_numbers() {
+        let token = ["ghp", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"].join("_");
+        let (begin, end) = (["-----BEGIN RSA PRIVATE", "KEY-----"].join(" "), ["-----END RSA PRIVATE", "KEY-----"].join(" "));
+        let body = "MIIEpAIBAAKCAQEA0Z3VS5JJcds3xfn/ygWyF8PbnGy0AHB7MhgwMbRvI0MBZhpI\n".repeat(4);
+        let text = format!("# Notes\n\n{begin}\n{body}{end}\n\n# Quokka\n\ntoken {token} here\n");
+        let chunks = chunk("NOTES.md", &text);
+        assert!(chunks.iter().all(|c| !c.text.contains(&token) && !c.text.contains("MIIEpAIB")), "{chunks:#?}");
+        let quokka = chunks.iter().find(|c| c.text.contains("token [REDACTED:")).unwrap();
+        assert_eq!((quokka.start_line, quokka.end_line), (10, 12), "{chunks:#?}");
     }
 
     #[test]
