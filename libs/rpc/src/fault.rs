@@ -19,6 +19,13 @@ const MAX_VIOLATIONS: usize = 12;
 const MAX_VIOLATION: usize = 160;
 const MAX_METADATA_VALUE: usize = 256;
 
+/// A limit that a call would go beyond.
+#[derive(Debug)]
+struct Quota {
+    subject: String,
+    description: String,
+}
+
 /// Why a call fails: a stable reason, a message that says what to do, and what programs need to act on it.
 #[derive(Debug)]
 pub struct Fault {
@@ -26,6 +33,7 @@ pub struct Fault {
     message: String,
     metadata: Vec<(String, String)>,
     violations: Vec<Violation>,
+    quota: Option<Quota>,
     retry_after: Option<Duration>,
     source: Option<BoxError>,
 }
@@ -33,7 +41,15 @@ pub struct Fault {
 impl Fault {
     /// A fault with a reason and a message for people: lower case, no final period, says what to do.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), metadata: Vec::new(), violations: Vec::new(), retry_after: None, source: None }
+        Self {
+            reason,
+            message: message.into(),
+            metadata: Vec::new(),
+            violations: Vec::new(),
+            quota: None,
+            retry_after: None,
+            source: None,
+        }
     }
 
     /// INVALID_ARGUMENT that names each field.
@@ -72,6 +88,9 @@ impl Fault {
             let violation = |v: &FieldViolation| Violation { field: v.field.clone(), description: v.description.clone() };
             fault.violations = bad.field_violations.iter().map(violation).collect();
         }
+        if let Some(quota) = details.quota_failure().and_then(|q| q.violations.first()) {
+            fault.quota = Some(Quota { subject: quota.subject.clone(), description: quota.description.clone() });
+        }
         fault.retry_after = details.retry_info().and_then(|r| r.retry_delay);
         fault
     }
@@ -80,6 +99,13 @@ impl Fault {
     #[must_use]
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
         self.metadata.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Names the limit that was reached: whose it is, and what it says.
+    #[must_use]
+    pub fn quota(mut self, subject: impl Into<String>, description: impl Into<String>) -> Self {
+        self.quota = Some(Quota { subject: subject.into(), description: description.into() });
         self
     }
 
@@ -123,10 +149,10 @@ impl Fault {
         code_of(self.reason)
     }
 
-    /// True when the same call may succeed later without anyone changing anything.
+    /// True when the same call may soon succeed without anyone changing anything: a budget is seldom full again soon.
     pub fn is_retryable(&self) -> bool {
         matches!(self.code(), Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded)
-            && self.reason != Reason::MessageTooLarge
+            && !matches!(self.reason, Reason::MessageTooLarge | Reason::BudgetExhausted)
     }
 
     fn log(&self) {
@@ -167,6 +193,9 @@ impl From<Fault> for Status {
         for v in fault.violations.iter().take(MAX_VIOLATIONS) {
             details.add_bad_request_violation(cut(&v.field, MAX_VIOLATION), cut(&v.description, MAX_VIOLATION));
         }
+        if let Some(quota) = &fault.quota {
+            details.add_quota_failure_violation(cut(&quota.subject, MAX_VIOLATION), cut(&quota.description, MAX_VIOLATION));
+        }
         let retry = fault.retry_after.or_else(|| (fault.code() == Code::Unavailable).then_some(Duration::from_secs(1)));
         if retry.is_some() {
             details.set_retry_info(retry);
@@ -188,7 +217,7 @@ fn code_of(reason: Reason) -> Code {
         R::PatternInvalid | R::ContextTooLong | R::ProviderRejectedRequest => Code::InvalidArgument,
         R::CredentialsMissing | R::CredentialsInvalid => Code::Unauthenticated,
         R::ScopeInsufficient => Code::PermissionDenied,
-        R::RateLimited | R::MessageTooLarge | R::ProviderRateLimited => Code::ResourceExhausted,
+        R::RateLimited | R::MessageTooLarge | R::ProviderRateLimited | R::BudgetExhausted => Code::ResourceExhausted,
         R::MethodUnknown => Code::Unimplemented,
         R::ServiceUnavailable | R::ProviderUnavailable | R::ProviderTimeout | R::ProviderOverloaded => Code::Unavailable,
         R::DeadlineExceeded => Code::DeadlineExceeded,
@@ -198,6 +227,7 @@ fn code_of(reason: Reason) -> Code {
         R::CallCancelled => Code::Cancelled,
         R::WorkspaceNotFound | R::RevisionNotFound | R::FileNotFound | R::IndexNotFound => Code::NotFound,
         R::ModelNotFound | R::PlanNotFound | R::ConversationNotFound | R::RunNotFound | R::DeadLetterNotFound => Code::NotFound,
+        R::BudgetNotFound => Code::NotFound,
         R::ChangeConflict | R::EmbedderUnavailable | R::ProviderAuthFailed | R::ProviderCreditExhausted => {
             Code::FailedPrecondition
         }
@@ -250,6 +280,16 @@ mod tests {
         let received = Fault::from_status(&sent);
         assert_eq!(received.reason(), Reason::BaseRevisionStale);
         assert_eq!(received.metadata, [("head_number".to_owned(), "7".to_owned())]);
+    }
+
+    #[test]
+    fn a_limit_is_named_through_two_services() {
+        let sent: Status = Fault::new(Reason::BudgetExhausted, "no").quota("budget/1", "5 of 5 dollars").into();
+        let again: Status = Fault::from_status(&sent).into();
+        let details = again.get_error_details();
+        let quota = &details.quota_failure().unwrap().violations[0];
+        assert_eq!((again.code(), quota.subject.as_str()), (Code::ResourceExhausted, "budget/1"));
+        assert_eq!(quota.description, "5 of 5 dollars");
     }
 
     #[test]

@@ -63,6 +63,6 @@ fn read(event: &Event) -> Option<Fact> {
             number: committed.number,
         }),
         Some(Kind::WorkspaceDeleted(deleted)) => Fact::Deleted(workspace(&deleted.workspace_id)?),
-        None => Fact::Other,
+        Some(Kind::BudgetThresholdReached(_)) | None => Fact::Other,
     })
 }
