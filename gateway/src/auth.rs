@@ -6,12 +6,12 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
-use slipway_rpc::{Caller, Fault, ProjectId, Reason, Scope, UserId};
+use slipway_rpc::{Caller, Fault, OrganisationId, ProjectId, Reason, Scope, UserId};
 
-use crate::{LOCAL_PROJECT, LOCAL_USER, Settings};
+use crate::{LOCAL_ORGANISATION, LOCAL_PROJECT, LOCAL_TOKEN, LOCAL_USER, Settings};
 
 /// Who calls, for which project.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) caller: Caller,
     pub(crate) project: ProjectId,
@@ -32,7 +32,11 @@ impl Authenticator {
             return Authenticator::Local;
         }
         let identity = |token: &crate::Token| Identity {
-            caller: Caller { user: UserId(token.user), scope: token.scope },
+            caller: Caller {
+                organisation: OrganisationId(token.organisation),
+                token: token.name.as_str().into(),
+                ..Caller::new(UserId(token.user), token.scope)
+            },
             project: ProjectId(token.project),
         };
         let tokens = settings.tokens.iter().map(|t| (digest(t.secret.expose_secret()), identity(t)));
@@ -49,7 +53,7 @@ impl Authenticator {
             return Err(Fault::new(Reason::CredentialsMissing, help));
         };
         let known = value.to_str().ok().and_then(bearer).and_then(|secret| tokens.get(&digest(secret)));
-        known.copied().ok_or_else(|| Fault::new(Reason::CredentialsInvalid, "the token is not one that this server knows"))
+        known.cloned().ok_or_else(|| Fault::new(Reason::CredentialsInvalid, "the token is not one that this server knows"))
     }
 }
 
@@ -64,7 +68,9 @@ pub(crate) fn authorise(identity: &Identity, required: Scope) -> Result<(), Faul
 }
 
 fn local() -> Identity {
-    Identity { caller: Caller { user: UserId(LOCAL_USER), scope: Scope::Admin }, project: ProjectId(LOCAL_PROJECT) }
+    let organisation = OrganisationId(LOCAL_ORGANISATION);
+    let caller = Caller { organisation, token: LOCAL_TOKEN.into(), ..Caller::new(UserId(LOCAL_USER), Scope::Admin) };
+    Identity { caller, project: ProjectId(LOCAL_PROJECT) }
 }
 
 fn bearer(value: &str) -> Option<&str> {
@@ -106,6 +112,7 @@ mod tests {
         let identity = ask(&settings, Some(&format!("bearer {SECRET}"))).unwrap();
         assert_eq!(identity.caller.user.0, settings.tokens[0].user);
         assert_eq!(identity.project.0, settings.tokens[0].project);
+        assert_eq!((&*identity.caller.token, identity.caller.organisation.0), ("test", settings.tokens[0].organisation));
         assert_eq!(ask(&settings, None), Err(Reason::CredentialsMissing));
         for wrong in ["Bearer 0123456789abcdef012345678", "Bearer ", "Bearer", "Basic 0123456789abcdef0123456789", SECRET] {
             assert_eq!(ask(&settings, Some(wrong)), Err(Reason::CredentialsInvalid), "{wrong}");

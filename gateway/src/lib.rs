@@ -42,6 +42,11 @@ pub const LOCAL_USER: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_000
 /// The project of local mode: `00000000-0000-7000-8000-000000000002`.
 pub const LOCAL_PROJECT: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0002);
 
+/// The organisation of local mode: `00000000-0000-7000-8000-000000000003`.
+pub const LOCAL_ORGANISATION: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0003);
+/// What the token of local mode would be called, if there were one.
+pub const LOCAL_TOKEN: &str = "local";
+
 /// What the gateway is given.
 pub struct Deps {
     /// The address to listen on: `127.0.0.1:50051`.

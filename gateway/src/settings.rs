@@ -33,7 +33,7 @@ pub struct Settings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// What people call it; for them only.
+    /// What people call it; usage and budgets know it by this name, in its project.
     pub name: String,
     /// At least 24 characters, printable, without spaces.
     #[serde(skip_serializing)]
@@ -42,6 +42,10 @@ pub struct Token {
     pub user: Uuid,
     /// The project it opens.
     pub project: Uuid,
+    /// Who pays for the project, so that several projects may have one budget; absent: the project is on its own. A token
+    /// with the scope `admin` administers its whole organisation's budgets and sees its whole usage.
+    #[serde(default, skip_serializing_if = "Uuid::is_nil")]
+    pub organisation: Uuid,
     /// What it allows.
     pub scope: Scope,
 }
@@ -161,7 +165,7 @@ pub(crate) mod tests {
 
     pub(crate) fn token(secret: &str, scope: Scope) -> Token {
         let (user, project) = (Uuid::now_v7(), Uuid::now_v7());
-        Token { name: "test".into(), secret: secret.into(), user, project, scope }
+        Token { name: "test".into(), secret: secret.into(), user, project, organisation: Uuid::now_v7(), scope }
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Process {
 }
 
 fn about<T>(project: Uuid, service: &'static str, message: T) -> Request<T> {
-    let caller = Caller { user: UserId(Uuid::nil()), scope: Scope::Admin };
+    let caller = Caller::new(UserId(Uuid::nil()), Scope::Admin);
     let ctx = Ctx::new(caller, ProjectId(project), "r".into(), None, String::new());
     let mut request = ctx.request(message);
     request.metadata_mut().insert(SERVICE_HEADER, service.parse().expect("a name"));

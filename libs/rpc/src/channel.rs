@@ -91,7 +91,7 @@ fn carry(ctx: &Ctx, key: &IdentityKey, headers: &mut HeaderMap) -> Result<(), Fa
         }
         headers.insert("grpc-timeout", header(&grpc_timeout(remaining))?);
     }
-    headers.insert(identity::HEADER, header(&key.sign(ctx.caller, ctx.project)?)?);
+    headers.insert(identity::HEADER, header(&key.sign(&ctx.caller, ctx.project)?)?);
     headers.insert("x-request-id", header(&ctx.request_id)?);
     let traceparent = ctx.traceparent();
     if !traceparent.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,10 @@ id! {
     /// A person or a program with an account.
     UserId
 }
+id! {
+    /// Those who pay for some projects together. Nil: nobody has named one, and every project is on its own.
+    OrganisationId
+}
 
 /// What a caller's token allows; a wider scope includes the narrower ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -65,12 +70,58 @@ impl fmt::Display for Scope {
 }
 
 /// Who calls, and what their token allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The user.
     pub user: UserId,
     /// What the token allows.
     pub scope: Scope,
+    /// Who pays.
+    pub organisation: OrganisationId,
+    /// The name of the token; empty when there was none.
+    pub token: Arc<str>,
+}
+
+impl Caller {
+    /// A user with a scope, of no organisation, and without a token.
+    pub fn new(user: UserId, scope: Scope) -> Self {
+        Self { user, scope, organisation: nobody(), token: Arc::default() }
+    }
+
+    /// True when the caller may see and change what belongs to the whole organisation: an administrator whose token names
+    /// one.
+    pub fn administers_organisation(&self) -> bool {
+        self.scope == Scope::Admin && !self.organisation.0.is_nil()
+    }
+}
+
+/// On whose behalf work is done that no call waits for: what a job keeps of the call that asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The user.
+    pub user: UserId,
+    /// Who pays. Jobs of before there were organisations have none.
+    #[serde(default = "nobody")]
+    pub organisation: OrganisationId,
+    /// The name of the token.
+    #[serde(default)]
+    pub token: String,
+}
+
+fn nobody() -> OrganisationId {
+    OrganisationId(Uuid::nil())
+}
+
+impl From<UserId> for Origin {
+    fn from(user: UserId) -> Self {
+        Self { user, organisation: nobody(), token: String::new() }
+    }
+}
+
+impl From<&Caller> for Origin {
+    fn from(caller: &Caller) -> Self {
+        Self { user: caller.user, organisation: caller.organisation, token: caller.token.to_string() }
+    }
 }
 
 /// The context of one call, carried through every layer and on to every neighbour.
@@ -101,8 +152,9 @@ impl Ctx {
     }
 
     /// The context of work that no call waits for: jobs and event handlers.
-    pub fn background(project: ProjectId, user: UserId, traceparent: &str) -> Self {
-        let caller = Caller { user, scope: Scope::Write };
+    pub fn background(project: ProjectId, origin: impl Into<Origin>, traceparent: &str) -> Self {
+        let Origin { user, organisation, token } = origin.into();
+        let caller = Caller { user, scope: Scope::Write, organisation, token: token.into() };
         Self::new(caller, project, Uuid::now_v7().to_string(), None, traceparent.to_owned())
     }
 

@@ -8,8 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::{BuildError, Caller, Fault, ProjectId, Reason, Scope, UserId};
+use crate::{BuildError, Caller, Fault, OrganisationId, ProjectId, Reason, Scope, UserId};
 
 /// The header that carries it.
 pub(crate) const HEADER: &str = "x-slipway-identity";
@@ -23,7 +24,20 @@ struct Claims {
     sub: UserId,
     prj: ProjectId,
     scp: Scope,
+    // A process of before there were organisations neither says nor reads these.
+    #[serde(default = "nobody", skip_serializing_if = "is_nobody")]
+    org: OrganisationId,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    tok: String,
     exp: u64,
+}
+
+fn nobody() -> OrganisationId {
+    OrganisationId(Uuid::nil())
+}
+
+fn is_nobody(id: &OrganisationId) -> bool {
+    id.0.is_nil()
 }
 
 /// The key with which a suite's processes sign and verify identities. All of them share one. Cheap to clone: every client
@@ -63,9 +77,16 @@ impl IdentityKey {
     }
 
     /// Signs an identity.
-    pub(crate) fn sign(&self, caller: Caller, project: ProjectId) -> Result<String, Fault> {
+    pub(crate) fn sign(&self, caller: &Caller, project: ProjectId) -> Result<String, Fault> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let claims = Claims { sub: caller.user, prj: project, scp: caller.scope, exp: (now + LIFETIME).as_secs() };
+        let claims = Claims {
+            sub: caller.user,
+            prj: project,
+            scp: caller.scope,
+            org: caller.organisation,
+            tok: caller.token.to_string(),
+            exp: (now + LIFETIME).as_secs(),
+        };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0.encoding).map_err(Fault::internal)
     }
 
@@ -73,31 +94,33 @@ impl IdentityKey {
     pub(crate) fn verify(&self, token: &str) -> Result<(Caller, ProjectId), Fault> {
         let data = jsonwebtoken::decode::<Claims>(token, &self.0.decoding, &self.0.validation)
             .map_err(|e| Fault::new(Reason::CredentialsInvalid, "the identity is expired or not ours").source(e))?;
-        Ok((Caller { user: data.claims.sub, scope: data.claims.scp }, data.claims.prj))
+        let Claims { sub, prj, scp, org, tok, exp: _ } = data.claims;
+        Ok((Caller { user: sub, scope: scp, organisation: org, token: tok.into() }, prj))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uuid::Uuid;
 
     fn who() -> (Caller, ProjectId) {
-        (Caller { user: UserId(Uuid::now_v7()), scope: Scope::Write }, ProjectId(Uuid::now_v7()))
+        let organisation = OrganisationId(Uuid::now_v7());
+        let caller = Caller { organisation, token: "ci".into(), ..Caller::new(UserId(Uuid::now_v7()), Scope::Write) };
+        (caller, ProjectId(Uuid::now_v7()))
     }
 
     #[test]
     fn what_one_process_signs_another_with_the_key_believes() {
         let secret = IdentityKey::generate();
         let (caller, project) = who();
-        let token = IdentityKey::new(&secret).unwrap().sign(caller, project).unwrap();
+        let token = IdentityKey::new(&secret).unwrap().sign(&caller, project).unwrap();
         assert_eq!(IdentityKey::new(&secret).unwrap().verify(&token).unwrap(), (caller, project));
     }
 
     #[test]
     fn another_key_is_not_believed() {
         let (caller, project) = who();
-        let token = IdentityKey::new(&IdentityKey::generate()).unwrap().sign(caller, project).unwrap();
+        let token = IdentityKey::new(&IdentityKey::generate()).unwrap().sign(&caller, project).unwrap();
         let other = IdentityKey::new(&IdentityKey::generate()).unwrap();
         assert_eq!(other.verify(&token).unwrap_err().reason(), Reason::CredentialsInvalid);
     }

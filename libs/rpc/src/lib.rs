@@ -20,7 +20,7 @@ mod trace;
 pub use channel::Channel;
 pub use check::{Check, Violation};
 pub use clock::{now_micros, timestamp};
-pub use ctx::{Caller, Ctx, ProjectId, Scope, UserId};
+pub use ctx::{Caller, Ctx, OrganisationId, Origin, ProjectId, Scope, UserId};
 pub use fault::{DOMAIN, Fault, status};
 pub use identity::IdentityKey;
 pub use layer::timeout as parse_timeout;

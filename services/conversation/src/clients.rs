@@ -85,7 +85,7 @@ impl Clients {
         &self,
         ctx: &Ctx,
         text: &str,
-        workspace_id: Uuid,
+        (workspace_id, conversation_id): (Uuid, Uuid),
         open_plan: Option<&Plan>,
         model: &str,
     ) -> Result<Intent, Fault> {
@@ -94,6 +94,7 @@ impl Clients {
             workspace_id: workspace_id.to_string(),
             open_plan_id: open_plan.map(|p| p.id.clone()).unwrap_or_default(),
             model: model.to_owned(),
+            conversation_id: conversation_id.to_string(),
         };
         let response = self.planner.clone().classify_intent(within(ctx, PATIENT).request(request)).await.map_err(fault)?;
         response.into_inner().intent.and_then(convert::intent_of).ok_or_else(|| broken("the planner"))
@@ -119,11 +120,13 @@ impl Clients {
     pub(crate) async fn stream_complete(
         &self,
         ctx: &Ctx,
+        conversation_id: Uuid,
         model: &str,
         turns: Vec<Turn>,
     ) -> Result<BoxStream<'static, Result<Written, Fault>>, Fault> {
         let messages = turns.into_iter().map(convert::prompt_message).collect();
-        let prompt = Prompt { model: model.to_owned(), messages, ..Prompt::default() };
+        let (model, conversation_id) = (model.to_owned(), conversation_id.to_string());
+        let prompt = Prompt { model, messages, conversation_id, ..Prompt::default() };
         let request = StreamCompleteRequest { prompt: Some(prompt) };
         let response = self.inference.clone().stream_complete(ctx.request(request)).await.map_err(fault)?;
         let written = response.into_inner().filter_map(|piece| {

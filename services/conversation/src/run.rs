@@ -82,7 +82,7 @@ impl Worker {
         let run = assignment.run.clone();
         let span = tracing::info_span!("run", conversation_id = %run.conversation_id, run_id = %run.id, attempt = lease.attempt);
         let work = Work {
-            ctx: Ctx::background(run.project, assignment.user, &lease.traceparent),
+            ctx: Ctx::background(run.project, assignment.origin.clone(), &lease.traceparent),
             journal: Journal::new(self.log.clone(), run.id, lease.clone(), run.last_sequence + 1),
             worker: self,
             lease,
@@ -212,7 +212,8 @@ impl Work {
 
     async fn classify(&mut self, workspace_id: Uuid, question: &str, open_plan: Option<&Plan>) -> Result<Intent, Halt> {
         let clients = &self.worker.clients;
-        let intent = clients.classify(&self.ctx, question, workspace_id, open_plan, &self.run.model).await?;
+        let about = (workspace_id, self.run.conversation_id);
+        let intent = clients.classify(&self.ctx, question, about, open_plan, &self.run.model).await?;
         self.run.intent = Some(intent.clone());
         self.record(Some(Event::Intent(convert::intent(intent.clone())))).await?;
         crash::point("conversation.intent_stored");

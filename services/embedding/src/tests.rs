@@ -162,7 +162,7 @@ fn store(url: &str) -> StoreSettings {
 }
 
 fn ctx(project: ProjectId) -> Ctx {
-    let caller = Caller { user: UserId(Uuid::from_u128(7)), scope: Scope::Admin };
+    let caller = Caller::new(UserId(Uuid::from_u128(7)), Scope::Admin);
     Ctx::new(caller, project, "test".to_owned(), None, String::new())
 }
 

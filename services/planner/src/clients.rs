@@ -35,6 +35,17 @@ pub(crate) struct FileInfo {
     pub(crate) size: u64,
 }
 
+/// Which model is asked, and what for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About<'a> {
+    /// Empty: the default.
+    pub(crate) model: &'a str,
+    /// The conversation that pays.
+    pub(crate) conversation: Option<Uuid>,
+    /// The plan that pays.
+    pub(crate) plan: Option<Uuid>,
+}
+
 /// The neighbours; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Neighbours {
@@ -149,15 +160,17 @@ impl Neighbours {
         &self,
         ctx: &Ctx,
         timeout: Duration,
-        model: &str,
+        about: About<'_>,
         messages: Vec<Message>,
         tools: &[ToolSpec],
     ) -> Result<Completion, Fault> {
         let prompt = Prompt {
-            model: model.to_owned(),
+            model: about.model.to_owned(),
             messages,
             tools: tools.iter().map(tool).collect(),
             tool_choice: ToolChoice::Required.into(),
+            conversation_id: about.conversation.map(|id| id.to_string()).unwrap_or_default(),
+            plan_id: about.plan.map(|id| id.to_string()).unwrap_or_default(),
             ..Prompt::default()
         };
         let request = within(ctx, timeout).request(CompleteRequest { prompt: Some(prompt) });

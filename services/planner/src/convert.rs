@@ -54,6 +54,7 @@ pub(crate) struct Question {
     pub(crate) workspace: bool,
     pub(crate) open_plan_id: Option<Uuid>,
     pub(crate) model: String,
+    pub(crate) conversation: Option<Uuid>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +142,7 @@ pub(crate) fn question(request: proto::ClassifyIntentRequest) -> Result<Question
         workspace: check.optional_uuid("workspace_id", &request.workspace_id).is_some(),
         open_plan_id: check.optional_uuid("open_plan_id", &request.open_plan_id),
         model: check.text("model", &request.model, 0, MAX_MODEL),
+        conversation: check.optional_uuid("conversation_id", &request.conversation_id),
         text,
     };
     check.finish()?;

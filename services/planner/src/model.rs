@@ -4,6 +4,7 @@
 mod tests;
 
 use serde::{Deserialize, Serialize};
+use slipway_rpc::Origin;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -387,6 +388,17 @@ impl PlanJob {
         };
         format!("{}/{}/{work}", self.plan_id, self.version)
     }
+}
+
+/// A job as it is queued.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct QueuedJob {
+    /// What to do.
+    #[serde(flatten)]
+    pub(crate) job: PlanJob,
+    /// On whose behalf; absent where nobody is left to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<Origin>,
 }
 
 /// What a message asks for.

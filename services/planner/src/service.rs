@@ -11,12 +11,12 @@ use slipway_storage::requests::Claim;
 use slipway_storage::{Tx, crash};
 use uuid::Uuid;
 
-use crate::clients::Neighbours;
+use crate::clients::{About, Neighbours};
 use crate::convert::{Approval, NewPlan, PlanList, Question, RequestKey, Revision};
 use crate::error::Error;
 use crate::events::Happened;
 use crate::intent::{self, Situation};
-use crate::model::{Base, Brief, Intent, Plan, PlanState, PlanVersion, RevisionBrief, Usage};
+use crate::model::{Base, Brief, Intent, Plan, PlanState, PlanVersion, QueuedJob, RevisionBrief, Usage};
 use crate::prompt;
 use crate::settings::Settings;
 use crate::store::PlanStore;
@@ -213,7 +213,8 @@ impl Planner {
         let messages = vec![message(Role::System, prompt::INTENT_SYSTEM), message(Role::User, &prompt::intent(&question.text))];
         let timeout = self.settings.model_timeout();
         let tools = prompt::classify_intent();
-        let completion = self.neighbours.complete(ctx, timeout, &question.model, messages, &tools).await?;
+        let about = About { model: &question.model, conversation: question.conversation, plan: None };
+        let completion = self.neighbours.complete(ctx, timeout, about, messages, &tools).await?;
         let answer = completion.tool_calls.first().map_or(completion.text.as_str(), |call| call.arguments_json.as_str());
         Ok(intent::of_model(answer, situation))
     }
@@ -274,7 +275,10 @@ impl Planner {
 
     async fn start_job(&self, tx: &mut Tx, ctx: &Ctx, plan: &Plan) -> Result<(), Error> {
         match plan.job() {
-            Some(job) => self.store.start(tx, plan.project_id, &job, ctx.traceparent()).await,
+            Some(job) => {
+                let job = QueuedJob { job, origin: Some((&ctx.caller).into()) };
+                self.store.start(tx, plan.project_id, job, ctx.traceparent()).await
+            }
             None => Err(Error::StateConflict(plan.state)),
         }
     }

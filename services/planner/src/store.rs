@@ -18,7 +18,7 @@ pub use migration::Migrator;
 use crate::convert::RequestKey;
 use crate::error::Error;
 use crate::events::{self, Happened};
-use crate::model::{Plan, PlanJob, PlanState, PlanVersion, StepFile};
+use crate::model::{Plan, PlanJob, PlanState, PlanVersion, QueuedJob, StepFile};
 use entity::{plan, plan_file, plan_version};
 
 const SCHEMA: &str = "planner";
@@ -217,14 +217,15 @@ impl PlanStore {
     }
 
     /// Queues a job and starts it here as soon as the transaction is committed, if there is room.
-    pub(crate) async fn start(&self, tx: &mut Tx, project: Uuid, job: &PlanJob, traceparent: String) -> Result<(), Error> {
-        self.queue.enqueue_and_start(tx, new_job(project, job, traceparent)?).await?;
+    pub(crate) async fn start(&self, tx: &mut Tx, project: Uuid, job: QueuedJob, traceparent: String) -> Result<(), Error> {
+        self.queue.enqueue_and_start(tx, new_job(project, &job, traceparent)?).await?;
         Ok(())
     }
 
     /// Queues a job unless it waits or runs already.
-    pub(crate) async fn enqueue(&self, tx: &mut Tx, project: Uuid, job: &PlanJob) -> Result<bool, Error> {
-        Ok(self.queue.enqueue(tx, new_job(project, job, String::new())?).await?.created)
+    pub(crate) async fn enqueue(&self, tx: &mut Tx, project: Uuid, job: PlanJob) -> Result<bool, Error> {
+        let job = QueuedJob { job, origin: None };
+        Ok(self.queue.enqueue(tx, new_job(project, &job, String::new())?).await?.created)
     }
 }
 
@@ -235,7 +236,7 @@ fn versions(project: Uuid) -> sea_orm::Select<plan_version::Entity> {
     plan_version::Entity::find().filter(plan_version::Column::ProjectId.eq(project))
 }
 
-fn new_job(project: Uuid, job: &PlanJob, traceparent: String) -> Result<NewJob, Error> {
+fn new_job(project: Uuid, job: &QueuedJob, traceparent: String) -> Result<NewJob, Error> {
     let payload = serde_json::to_vec(job).map_err(|e| Error::Corrupt(format!("a job: {e}")))?;
-    Ok(NewJob { kind: JOB_KIND, key: job.key(), project_id: project, payload, traceparent })
+    Ok(NewJob { kind: JOB_KIND, key: job.job.key(), project_id: project, payload, traceparent })
 }

@@ -142,7 +142,7 @@ impl Suite {
 }
 
 fn ctx(project: Uuid) -> Ctx {
-    let caller = Caller { user: UserId(Uuid::nil()), scope: Scope::Write };
+    let caller = Caller::new(UserId(Uuid::nil()), Scope::Write);
     Ctx::new(caller, ProjectId(project), "test".into(), None, String::new())
 }
 

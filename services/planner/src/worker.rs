@@ -10,10 +10,11 @@ use slipway_rpc::{Ctx, Fault, ProjectId, Reason, UserId};
 use slipway_storage::{AppendError, JobError, Lease, LeaseLost, StorageError};
 use uuid::Uuid;
 
+use crate::clients::About;
 use crate::convert;
 use crate::error::Error;
 use crate::events::Happened;
-use crate::model::{Failure, Plan, PlanJob, PlanVersion, StepFile, Work};
+use crate::model::{Failure, Plan, PlanVersion, QueuedJob, StepFile, Work};
 use crate::prompt::ToolSpec;
 use crate::service::Planner;
 use crate::{apply, draft};
@@ -84,7 +85,7 @@ pub(crate) struct Attempt {
 /// Handles one lease.
 pub(crate) fn handle(planner: Planner, lease: Lease) -> BoxFuture<'static, Result<(), JobError>> {
     async move {
-        let job: PlanJob = serde_json::from_slice(&lease.payload).map_err(|e| JobError::Fatal(Box::new(e)))?;
+        let job: QueuedJob = serde_json::from_slice(&lease.payload).map_err(|e| JobError::Fatal(Box::new(e)))?;
         let (project, lost) = (lease.project_id, lease.lost.clone());
         let work = run(planner, lease, job, project);
         tokio::select! {
@@ -99,7 +100,7 @@ pub(crate) fn handle(planner: Planner, lease: Lease) -> BoxFuture<'static, Resul
 pub(crate) async fn adopt(planner: &Planner) -> Result<(), Error> {
     for (project, job) in planner.store.list_unfinished().await? {
         let mut tx = planner.store.begin().await?;
-        let created = planner.store.enqueue(&mut tx, project, &job).await?;
+        let created = planner.store.enqueue(&mut tx, project, job.clone()).await?;
         tx.commit().await?;
         if created {
             tracing::warn!(plan_id = %job.plan_id, "a plan without a job is taken up again");
@@ -108,7 +109,8 @@ pub(crate) async fn adopt(planner: &Planner) -> Result<(), Error> {
     Ok(())
 }
 
-async fn run(planner: Planner, lease: Lease, job: PlanJob, project: Uuid) -> Result<(), JobError> {
+async fn run(planner: Planner, lease: Lease, queued: QueuedJob, project: Uuid) -> Result<(), JobError> {
+    let QueuedJob { job, origin } = queued;
     let plan = planner.store.find_plan(project, job.plan_id).await.map_err(retry)?;
     let version = planner.store.find_version(project, job.plan_id, job.version).await.map_err(retry)?;
     let (Some(mut plan), Some(version)) = (plan, version) else { return discard(&planner, &lease).await };
@@ -117,7 +119,8 @@ async fn run(planner: Planner, lease: Lease, job: PlanJob, project: Uuid) -> Res
         return discard(&planner, &lease).await;
     }
     let user = version.approved_by.unwrap_or(plan.created_by);
-    let ctx = Ctx::background(ProjectId(project), UserId(user), &lease.traceparent);
+    let origin = origin.filter(|origin| origin.user.0 == user).unwrap_or_else(|| UserId(user).into());
+    let ctx = Ctx::background(ProjectId(project), origin, &lease.traceparent);
     let attempt = Attempt { planner, lease, ctx, version };
     let stopped = match AssertUnwindSafe(attempt.work(&mut plan, job.work)).catch_unwind().await {
         Ok(Ok(())) => return Ok(()),
@@ -175,7 +178,8 @@ impl Attempt {
     /// Asks the plan's model and counts what that used. The usage is stored with the next events.
     pub(crate) async fn ask(&self, plan: &mut Plan, messages: Vec<Message>, tools: &[ToolSpec]) -> Result<Completion, Stop> {
         let timeout = self.planner.settings.model_timeout();
-        let completion = self.planner.neighbours.complete(&self.ctx, timeout, &plan.model, messages, tools).await?;
+        let about = About { model: &plan.model, conversation: plan.conversation_id, plan: Some(plan.id) };
+        let completion = self.planner.neighbours.complete(&self.ctx, timeout, about, messages, tools).await?;
         plan.usage.add(convert::usage_of(completion.usage.as_ref().unwrap_or(&Default::default())));
         Ok(completion)
     }

@@ -1,7 +1,7 @@
 //! A run: the work on one message, and what a worker needs to know to do it.
 
 use serde::{Deserialize, Serialize};
-use slipway_rpc::{ProjectId, UserId};
+use slipway_rpc::{Origin, ProjectId};
 use uuid::Uuid;
 
 /// Where a run stands. Everything but RUNNING is final.
@@ -140,7 +140,9 @@ impl Run {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Assignment {
     pub(crate) run: Run,
-    pub(crate) user: UserId,
+    /// On whose behalf.
+    #[serde(flatten)]
+    pub(crate) origin: Origin,
     pub(crate) workspace_id: Option<Uuid>,
     /// The plan that may be waiting for review.
     pub(crate) open_plan_id: Option<Uuid>,

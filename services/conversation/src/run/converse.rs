@@ -19,7 +19,7 @@ impl Work {
             None => None,
         };
         let turns = prompt::answer(history, question, sources.as_deref(), self.worker.settings.history_bytes);
-        let call = self.worker.clients.stream_complete(&self.ctx, &self.run.model, turns);
+        let call = self.worker.clients.stream_complete(&self.ctx, self.run.conversation_id, &self.run.model, turns);
         let mut written = self.journal.during(call).await??;
         loop {
             tokio::select! {

@@ -87,7 +87,7 @@ impl Conversations {
         let key = run.id.to_string();
         let assignment = Assignment {
             run,
-            user: ctx.caller.user,
+            origin: (&ctx.caller).into(),
             workspace_id: conversation.workspace_id,
             open_plan_id: conversation.plan_id,
         };

@@ -143,7 +143,7 @@ pub(super) struct User {
 
 impl User {
     pub(super) fn of(house: &House) -> Self {
-        let caller = Caller { user: UserId(Uuid::now_v7()), scope: Scope::Write };
+        let caller = Caller::new(UserId(Uuid::now_v7()), Scope::Write);
         let ctx = Ctx::new(caller, ProjectId(Uuid::now_v7()), "test".to_owned(), None, String::new());
         Self { ctx, client: house.client.clone() }
     }
