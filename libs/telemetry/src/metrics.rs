@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::TelemetryError;
 
+mod models;
+
 /// From a cached read to a long generation, in seconds.
 const BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
@@ -66,6 +68,7 @@ struct Families {
     catalogue: IntCounterVec,
     breakers: IntGaugeVec,
     model_cache: IntCounterVec,
+    models: models::Models,
 }
 
 impl Default for Metrics {
@@ -105,8 +108,11 @@ impl Metrics {
             "slipway_inference_cache_total",
             "Calls of models that a kept answer could answer, by what came of it: exact, shared, miss.",
         );
+        let registry = Registry::new();
+        let models = models::Models::register(&registry);
         let families = Families {
-            registry: Registry::new(),
+            registry,
+            models,
             requests: IntCounterVec::new(requests, &["service", "method", "code"]).expect(valid),
             latency: HistogramVec::new(latency.buckets(BUCKETS.to_vec()), &["service", "method"]).expect(valid),
             open: IntGaugeVec::new(open, &["service", "method"]).expect(valid),
@@ -193,6 +199,11 @@ impl Metrics {
     /// How a model provider or one of its keys stands: 0 in use, 1 being tried, 2 set aside.
     pub fn breaker(&self, provider: &str, key: &str, standing: i64) {
         self.0.breakers.with_label_values(&[provider, key]).set(standing);
+    }
+
+    /// Counts a call of a language model that has ended: its tokens, and its cost in micro-dollars.
+    pub fn model_call(&self, provider: &str, model: &str, input: u64, output: u64, cost_micros: i64) {
+        self.0.models.count(provider, model, input, output, cost_micros);
     }
 
     /// Everything, in Prometheus' text format.
