@@ -35,7 +35,8 @@ pub(crate) async fn migrate(
             Service::Conversation => {
                 one::<slipway_conversation::store::Migrator>(settings, &data, out, service, action, steps).await?
             }
-            Service::Gateway | Service::Inference => {}
+            Service::Inference => one::<slipway_inference::Migrator>(settings, &data, out, service, action, steps).await?,
+            Service::Gateway => {}
         }
     }
     Ok(())

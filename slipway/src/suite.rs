@@ -15,7 +15,7 @@ use crate::error::Failure;
 use crate::settings::Settings;
 
 /// The services that keep data of their own.
-pub(crate) const STATEFUL: [Service; 4] = [Service::FileStore, Service::Embedding, Service::Planner, Service::Conversation];
+pub(crate) const STATEFUL: [Service; 5] = SERVICES;
 /// All but the gateway, those that are called first.
 pub(crate) const SERVICES: [Service; 5] =
     [Service::FileStore, Service::Embedding, Service::Inference, Service::Planner, Service::Conversation];
@@ -67,7 +67,7 @@ impl<'a> Parts<'a> {
                 slipway_embedding::build(&settings.embedding, deps, server).await?;
             }
             Service::Inference => {
-                let deps = slipway_inference::Deps { metrics: self.metrics.clone() };
+                let deps = slipway_inference::Deps { store, bus, metrics: self.metrics.clone() };
                 slipway_inference::build(&settings.inference, deps, server).await?;
             }
             Service::Planner => {

@@ -32,6 +32,8 @@ pub const POINTS: &[(&str, &str)] = &[
     ("file_store.landed", "a revision is the head, and nobody has been told"),
     ("embedding.points_written", "the engine has what no search answers from yet"),
     ("embedding.moved", "searches answer from a new build, and what it replaced is still there"),
+    ("inference.reserved", "calls have room in their budgets, and no provider has been called"),
+    ("inference.charged", "rows of calls are stored, and their callers do not know"),
     ("embedding.vectors_written", "the engine has vectors that are not counted"),
 ];
 

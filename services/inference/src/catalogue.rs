@@ -16,7 +16,7 @@ mod file;
 mod name;
 mod seller;
 
-pub(crate) use entry::{Ability, Entry, Price};
+pub(crate) use entry::{Ability, Entry, Price, Rates};
 
 use crate::model::split_model;
 use crate::settings::Settings;

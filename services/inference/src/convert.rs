@@ -3,20 +3,24 @@
 use slipway_proto::inference as pb;
 use slipway_rpc::{Check, Fault};
 
-use crate::model::{Completion, Delta, Finish, Message, Request, Role, Tool, ToolCall, ToolChoice, Usage};
+use crate::model::{Charge, Completion, Delta, Finish, Labels, Message, Request, Role, Tool, ToolCall, ToolChoice, Usage};
 use crate::route::Journal;
 use crate::service::{Asked, Tested};
 use crate::tokens::Counted;
 
+mod budgets;
 mod cache;
 mod listing;
 mod parts;
 mod privacy;
 mod routing;
+mod usage;
 
+pub(crate) use budgets::{budget, budget_change, budget_id, budget_status, budgets, list_budgets, new_budget, status_query};
 pub(crate) use cache::{cleared, stats};
 pub(crate) use listing::{list_models, models};
 pub(crate) use routing::{list_providers, providers};
+pub(crate) use usage::{call_query, calls, estimated, usage_query, usage_sums};
 
 const MAX_MODEL: usize = 200;
 const MAX_MESSAGES: usize = 1_000;
@@ -67,6 +71,10 @@ pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
     let effort = parts::effort(&mut check, prompt.reasoning_effort);
     let json = parts::json_format(&mut check, prompt.json_format);
     let cache = cache::policy(&mut check, prompt.cache);
+    let labels = Labels {
+        conversation: check.optional_uuid("prompt.conversation_id", &prompt.conversation_id),
+        plan: check.optional_uuid("prompt.plan_id", &prompt.plan_id),
+    };
     check.finish()?;
     let request = Request {
         model: String::new(),
@@ -78,7 +86,7 @@ pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
         effort,
         json,
     };
-    Ok(Asked { model, request, fallback, privacy, cache })
+    Ok(Asked { model, labels, request, fallback, privacy, cache })
 }
 
 fn check_size(check: &mut Check, prompt: &pb::Prompt) {
@@ -160,7 +168,7 @@ pub(crate) fn completion(whole: Completion, journal: &Journal) -> pb::Completion
         reasoning: whole.reasoning,
         tool_calls: calls.collect(),
         finish_reason: finish(whole.finish).into(),
-        usage: Some(usage(whole.usage)),
+        usage: Some(usage(whole.usage, &whole.charge)),
         reasoning_state: whole.reasoning_state.map(|s| s.to_bytes().into()).unwrap_or_default(),
         attempts: routing::attempts(journal.attempts()),
         cache_hit: journal.hit().map(cache::hit),
@@ -168,8 +176,9 @@ pub(crate) fn completion(whole: Completion, journal: &Journal) -> pb::Completion
     }
 }
 
-/// One step of a streamed answer; `None` for what is not the caller's.
-pub(crate) fn delta(journal: &Journal, delta: Delta) -> Option<pb::StreamCompleteResponse> {
+/// One step of a streamed answer; `None` for what is not the caller's. `charge` is what the answer has cost so far, from one
+/// step to the next.
+pub(crate) fn delta(journal: &Journal, charge: &mut Charge, delta: Delta) -> Option<pb::StreamCompleteResponse> {
     use pb::stream_complete_response::Event;
     let event = match delta {
         Delta::Answering(model) => Event::Started(pb::CompletionStarted { model: model.to_string() }),
@@ -180,9 +189,13 @@ pub(crate) fn delta(journal: &Journal, delta: Delta) -> Option<pb::StreamComplet
             Event::ToolCallDelta(pb::ToolCallDelta { index, id, name, arguments_delta: arguments })
         }
         Delta::Started | Delta::Usage(_) => return None,
+        Delta::Charged(told) => {
+            *charge = told;
+            return None;
+        }
         Delta::Completed { finish: reason, usage: used, reasoning_state } => Event::Completed(pb::CompletionEnded {
             finish_reason: finish(reason).into(),
-            usage: Some(usage(used)),
+            usage: Some(usage(used, charge)),
             reasoning_state: reasoning_state.map(|s| s.to_bytes().into()).unwrap_or_default(),
             attempts: routing::attempts(journal.attempts()),
             cache_hit: journal.hit().map(cache::hit),
@@ -218,7 +231,7 @@ fn finish(finish: Finish) -> pb::FinishReason {
     }
 }
 
-fn usage(usage: Usage) -> pb::Usage {
+fn usage(usage: Usage, charge: &Charge) -> pb::Usage {
     pb::Usage {
         input_tokens: usage.input,
         output_tokens: usage.output,
@@ -228,6 +241,8 @@ fn usage(usage: Usage) -> pb::Usage {
         cache_write_tokens: usage.cache_write,
         image_tokens: usage.images,
         provider_cost_micros: usage.cost_micros,
+        cost_micros: charge.micros,
+        price_version: charge.version.as_deref().unwrap_or_default().to_owned(),
     }
 }
 

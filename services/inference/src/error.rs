@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use slipway_rpc::{BoxError, Fault, Reason};
+use slipway_rpc::{BoxError, Fault, Reason, Violation, now_micros};
+use slipway_storage::StorageError;
+use uuid::Uuid;
 
-use crate::model::Usage;
+use crate::model::{Budget, Span, Standing, Usage, WindowKind};
 
 /// The kinds of a provider's failures, by who must act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,7 +176,7 @@ impl From<ProviderError> for Fault {
 
 /// Why a call of this service fails.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// No provider of that name, or a provider that has no such model.
     #[error("no configured provider serves the model \"{model}\"; ListModels names those that can be called")]
     ModelNotFound {
@@ -193,6 +195,90 @@ pub enum Error {
     /// A provider failed.
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    /// No such budget, for this caller.
+    #[error("there is no such budget in this project or its organisation")]
+    BudgetNotFound,
+    /// The budget was changed since its etag was read.
+    #[error("the budget has changed; read it and try again")]
+    EtagMismatch {
+        /// The one that it has now.
+        etag: String,
+    },
+    /// A request id with another payload.
+    #[error("the request id was used for another payload")]
+    RequestIdReused {
+        /// What the first one made.
+        first_id: Uuid,
+    },
+    /// What belongs to an organisation is for those who administer it.
+    #[error("this needs the scope \"admin\" and a token that names an organisation")]
+    NotOfOrganisation,
+    /// A change that would leave a budget without any limit.
+    #[error("a budget limits money, tokens or both")]
+    NoLimit,
+    /// A budget has no room.
+    #[error("{}", exhausted(budget, standing))]
+    BudgetExhausted {
+        /// Which.
+        budget: Box<Budget>,
+        /// How it stands.
+        standing: Standing,
+    },
+    /// A budget refuses models without a price.
+    #[error("the budget \"{}\" refuses models without a price, and {model} has none; set one in the settings", budget.name)]
+    Unpriced {
+        /// Which.
+        budget: Box<Budget>,
+        /// How it stands.
+        standing: Standing,
+        /// The model.
+        model: String,
+    },
+    /// The ledger's database failed.
+    #[error("the ledger failed")]
+    Store(#[from] StorageError),
+}
+
+/// The budget that blocks, in a sentence.
+fn exhausted(budget: &Budget, standing: &Standing) -> String {
+    let taken = standing.spent.plus(standing.reserved);
+    let of = |taken: i64, limit: Option<i64>, unit: fn(i64) -> String| {
+        limit.map(|limit| format!("{} of {}", unit(taken), unit(limit)))
+    };
+    let parts =
+        [of(taken.micros, budget.limit_micros, dollars), of(taken.tokens, budget.limit_tokens, |n| format!("{n} tokens"))];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let again = match budget.window {
+        WindowKind::Day => "it is full again at midnight UTC",
+        WindowKind::Month => "it is full again on the first of the next month",
+        WindowKind::Total => "it is never full again: raise its limit",
+    };
+    let whose = if standing.subject.is_empty() { String::new() } else { format!(" {}", standing.subject) };
+    let (kind, window, parts) = (budget.kind.name(), budget.window.name(), parts.join(" and "));
+    format!(
+        "the budget \"{}\" ({kind}{whose}, {window}) has no room for the call: {parts} are spent or reserved; {again}",
+        budget.name
+    )
+}
+
+/// Dollars with all their digits that count.
+fn dollars(micros: i64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, (micros % 1_000_000).abs());
+    let cents = text.len() - 4;
+    let short = text.trim_end_matches('0').len().max(cents);
+    format!("${}", &text[..short])
+}
+
+fn blocked(message: String, budget: &Budget, standing: &Standing) -> Fault {
+    let fault = Fault::new(Reason::BudgetExhausted, message.clone())
+        .with("budget_id", budget.id)
+        .with("budget", &budget.name)
+        .with("subject_kind", budget.kind.name())
+        .with("subject", &standing.subject)
+        .with("window", budget.window.name())
+        .quota(format!("budget:{}", budget.id), message);
+    let left = u64::try_from(standing.span.end.saturating_sub(now_micros())).unwrap_or(0);
+    if standing.span.is_endless() { fault } else { fault.retry_after(Duration::from_micros(left)) }
 }
 
 impl From<Error> for Fault {
@@ -203,6 +289,21 @@ impl From<Error> for Fault {
             Error::PageToken => Fault::new(Reason::PageTokenInvalid, message),
             Error::Screening | Error::Counting => Fault::new(Reason::Internal, message),
             Error::Provider(error) => error.into(),
+            Error::BudgetNotFound => Fault::new(Reason::BudgetNotFound, message),
+            Error::EtagMismatch { etag } => Fault::new(Reason::EtagMismatch, message).with("etag", etag),
+            Error::RequestIdReused { first_id } => Fault::new(Reason::RequestIdReused, message).with("first_id", first_id),
+            Error::NoLimit => Fault::invalid(vec![Violation {
+                field: "clear_limit_micros".to_owned(),
+                description: "would leave the budget without any limit".to_owned(),
+            }]),
+            Error::NotOfOrganisation => {
+                Fault::new(Reason::ScopeInsufficient, message).with("required", "admin of an organisation")
+            }
+            Error::BudgetExhausted { budget, standing } => blocked(message, &budget, &standing),
+            // No time will help.
+            Error::Unpriced { budget, standing, .. } => blocked(message, &budget, &Standing { span: Span::ALWAYS, ..standing }),
+            Error::Store(ref source) if source.is_unavailable() => Fault::away(error),
+            Error::Store(_) => Fault::internal(error),
         }
     }
 }

@@ -1,7 +1,9 @@
-//! Language models behind one interface: `slipway.inference.v1.InferenceService`.
+//! Language models behind one interface: `slipway.inference.v1.InferenceService`, with `UsageService` and `BudgetService` for
+//! what they cost.
 //!
 //! Owns the providers: those that settings and the environment turn on, each by its own protocol, and `builtin/rules`, a
-//! deterministic rule engine that needs no key and no network. Keeps no state, publishes nothing, calls no neighbour.
+//! deterministic rule engine that needs no key and no network. Owns the tables `call`, `call_attempt`, `budget`,
+//! `budget_window` and `reservation`, publishes `budget.threshold_reached`, and calls no neighbour.
 
 mod builtin;
 mod cache;
@@ -10,13 +12,16 @@ mod cassette;
 mod catalogue;
 mod convert;
 mod error;
+mod events;
 mod model;
+mod money;
 mod privacy;
 mod provider;
 mod route;
 mod rpc;
 mod service;
 mod settings;
+mod store;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -24,31 +29,42 @@ mod traffic;
 
 use std::sync::Arc;
 
+use slipway_bus::Bus;
+use slipway_proto::inference::budget_service_server::BudgetServiceServer;
 use slipway_proto::inference::cache_service_server::CacheServiceServer;
 use slipway_proto::inference::inference_service_server::InferenceServiceServer;
+use slipway_proto::inference::usage_service_server::UsageServiceServer;
 use slipway_rpc::{BuildError, Server};
+use slipway_storage::StoreSettings;
+use slipway_storage::outbox::Relay;
 use slipway_telemetry::Metrics;
 
 pub use settings::{
-    BreakerSettings, CacheSettings, CatalogueSettings, PrivacySettings, ProviderKind, ProviderSettings, RecordingMode,
-    RecordingsSettings, Settings,
+    BreakerSettings, CacheSettings, CatalogueSettings, PriceSettings, PrivacySettings, ProviderKind, ProviderSettings,
+    RecordingMode, RecordingsSettings, Settings,
 };
+pub use store::Migrator;
 pub use traffic::{RecordError, Recorded, Recording, record};
 
 use cache::Cache;
 use catalogue::Catalogue;
+use money::Money;
 use privacy::Privacy;
 use provider::Providers;
 use route::Router;
-use rpc::{CacheRpc, Rpc};
+use rpc::{Accounts, CacheRpc, Rpc};
 use service::Inference;
+use store::LedgerStore;
 
 // A prompt may hold 8 MiB of messages, and tools besides.
 const MAX_REQUEST_BYTES: usize = 16 << 20;
 
 /// What this service needs of others.
-#[derive(Debug, Default)]
 pub struct Deps {
+    /// The database of the ledger and the budgets.
+    pub store: StoreSettings,
+    /// Where events go.
+    pub bus: Bus,
     /// Where it counts.
     pub metrics: Metrics,
 }
@@ -64,13 +80,26 @@ pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Resu
     let providers =
         Providers::new(&in_force, &deps.metrics).map_err(|e| BuildError::of("a model provider's client cannot be made", e))?;
     let cache = Cache::new(&in_force.cache, &deps.metrics);
-    let catalogue = Catalogue::open(&in_force, deps.metrics).map_err(|e| BuildError::of("inference.catalogue", e))?;
+    let catalogue = Catalogue::open(&in_force, deps.metrics.clone()).map_err(|e| BuildError::of("inference.catalogue", e))?;
     let catalogue = Arc::new(catalogue);
     server.add_task("catalogue", catalogue.clone().watch(server.shutdown()));
     let privacy = Privacy::new(&in_force.privacy).map_err(|e| BuildError::of("inference.privacy", e))?;
+    let store = LedgerStore::open(&deps.store).await;
+    let store = store.map_err(|e| BuildError::of("the database of the ledger cannot be opened", e))?;
+    store.database().join(deps.bus.live());
+    slipway_ops::register(server, "inference", store.database());
+    let relay = Relay::new(store.database(), deps.bus);
+    server.add_task("inference outbox", relay.run(server.shutdown()));
+    let money = Money::build(&in_force, store, catalogue.clone(), deps.metrics, server).await;
+    let money = money.map_err(|e| BuildError::of("the budgets cannot be read", e))?;
     let router = Router::new(in_force, providers, catalogue.clone());
-    let inference = Arc::new(Inference::new(router, catalogue, privacy, cache));
+    let inference = Arc::new(Inference::new(router, catalogue, privacy, cache, money));
     server.add_service(CacheServiceServer::new(CacheRpc(inference.clone())));
-    server.add_service(InferenceServiceServer::new(Rpc(inference)).max_decoding_message_size(MAX_REQUEST_BYTES));
+    let service = InferenceServiceServer::new(Rpc(inference.clone()));
+    server.add_service(service.max_decoding_message_size(MAX_REQUEST_BYTES));
+    let accounts = Accounts(inference);
+    // An estimate brings the prompt.
+    server.add_service(UsageServiceServer::new(accounts.clone()).max_decoding_message_size(MAX_REQUEST_BYTES));
+    server.add_service(BudgetServiceServer::new(accounts));
     Ok(())
 }

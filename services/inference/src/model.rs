@@ -7,11 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Kind;
 
+mod budget;
 mod cache;
+mod ledger;
 mod privacy;
 mod reasoning;
 
+pub(crate) use budget::{Budget, Span, Spent, Standing, SubjectKind, THRESHOLDS, WindowKind, subject_key, subject_keys};
 pub(crate) use cache::{CacheHit, CachePolicy, HitKind};
+pub(crate) use ledger::{Call, Charge, Labels, Outcome, Payer, Tried};
 pub(crate) use privacy::{NameKind, Part, PartKind, PrivateName, Wishes, Withheld};
 pub(crate) use reasoning::{Effort, ReasoningState, StateItem};
 
@@ -221,6 +225,8 @@ pub(crate) enum Delta {
     /// What the provider has counted so far: what is paid for when the answer does not come to its end. Each replaces the
     /// one before; not for the caller.
     Usage(Usage),
+    /// What the call cost: just before the end, from whoever keeps the ledger.
+    Charged(Charge),
     /// The end.
     Completed {
         /// Why the model stopped.
@@ -275,6 +281,8 @@ pub(crate) struct Completion {
     pub(crate) usage: Usage,
     /// The record of its reasoning, when the provider wants it back.
     pub(crate) reasoning_state: Option<ReasoningState>,
+    /// What it cost.
+    pub(crate) charge: Charge,
 }
 
 impl Completion {
@@ -298,6 +306,7 @@ impl Completion {
                 }
             }
             Delta::Usage(usage) => self.usage = usage,
+            Delta::Charged(charge) => self.charge = charge,
             Delta::Completed { finish, usage, reasoning_state } => {
                 (self.finish, self.usage) = (finish, usage);
                 self.reasoning_state = reasoning_state.map(|s| *s);

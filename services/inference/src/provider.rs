@@ -60,7 +60,7 @@ pub(crate) struct Sent {
 pub(crate) type Deltas = BoxStream<'static, Result<Delta, ProviderError>>;
 
 /// The whole answer of a stream.
-pub(crate) async fn collect(mut deltas: Deltas) -> Result<Completion, ProviderError> {
+pub(crate) async fn collect<E>(mut deltas: BoxStream<'static, Result<Delta, E>>) -> Result<Completion, E> {
     let mut whole = Completion::default();
     while let Some(delta) = deltas.next().await {
         whole.push(delta?);

@@ -11,8 +11,12 @@ use slipway_rpc::{Ctx, status};
 use tonic::{Request, Response, Status};
 
 use crate::convert;
-use crate::route::Routed;
-use crate::service::Inference;
+use crate::model::Charge;
+use crate::service::{Answered, Inference};
+
+mod accounts;
+
+pub(crate) use accounts::Accounts;
 
 mod cache;
 
@@ -38,10 +42,11 @@ impl InferenceService for Rpc {
     ) -> Result<Response<Self::StreamCompleteStream>, Status> {
         let ctx = Ctx::of(&request)?;
         let asked = convert::prompt(request.into_inner().prompt)?;
-        let Routed { deltas, journal } = self.0.stream_complete(&ctx, asked).await.map_err(status)?;
+        let Answered { answer, journal } = self.0.stream_complete(&ctx, asked).await.map_err(status)?;
+        let mut charge = Charge::default();
+        let mut event = move |delta| convert::delta(&journal, &mut charge, delta);
         // Mapped in place: the reader polls the provider's connection itself.
-        let events =
-            deltas.filter_map(move |delta| ready(delta.map(|d| convert::delta(&journal, d)).map_err(status).transpose()));
+        let events = answer.filter_map(move |delta| ready(delta.map(&mut event).map_err(status).transpose()));
         Ok(Response::new(events.boxed()))
     }
 

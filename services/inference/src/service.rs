@@ -10,17 +10,22 @@ use tokio::time::timeout;
 use crate::cache::{Cache, Stats};
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Kind, ProviderError};
-use crate::model::{CachePolicy, Completion, Fallback, Message, Request, Role, Wishes};
+use crate::model::{CachePolicy, Completion, Fallback, Labels, Message, Request, Role, Wishes};
+use crate::money::{Answer, Meter, Money};
 use crate::privacy::{Privacy, Scope, Screened, unscreened};
-use crate::provider::{Provider, Providers, collect};
+use crate::provider::{Provider, Providers, Target, collect};
 use crate::route::{Journal, Routed, Router, Way};
 use crate::tokens::{self, Counted};
 
+mod budgets;
 mod models;
 mod providers;
+mod usage;
 
+pub(crate) use budgets::{BudgetChange, Budgets, NewBudget};
 pub(crate) use models::{Listed, ListedModel, Wanted};
 pub(crate) use providers::{ListedProvider, ListedProviders};
+pub(crate) use usage::{CallQuery, Calls, Estimated, UsageQuery, UsageSums};
 
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 // Enough for models that think before they say a word.
@@ -31,6 +36,8 @@ const TEST_TOKENS: u32 = 64;
 pub(crate) struct Asked {
     /// `provider/model`; empty: the default.
     pub(crate) model: String,
+    /// What it is for.
+    pub(crate) labels: Labels,
     /// The rest.
     pub(crate) request: Request,
     /// What may happen when the model fails.
@@ -39,6 +46,14 @@ pub(crate) struct Asked {
     pub(crate) privacy: Wishes,
     /// Whether a kept answer will do.
     pub(crate) cache: CachePolicy,
+}
+
+/// An answer on its way.
+pub(crate) struct Answered {
+    /// What the caller gets.
+    pub(crate) answer: Answer,
+    /// What is tried for it.
+    pub(crate) journal: Journal,
 }
 
 /// How a connection test went.
@@ -54,11 +69,12 @@ pub(crate) struct Inference {
     catalogue: Arc<Catalogue>,
     privacy: Privacy,
     cache: Cache,
+    money: Money,
 }
 
 impl Inference {
-    pub(crate) fn new(router: Router, catalogue: Arc<Catalogue>, privacy: Privacy, cache: Cache) -> Self {
-        Self { router, catalogue, privacy, cache }
+    pub(crate) fn new(router: Router, catalogue: Arc<Catalogue>, privacy: Privacy, cache: Cache, money: Money) -> Self {
+        Self { router, catalogue, privacy, cache, money }
     }
 
     fn providers(&self) -> &Providers {
@@ -67,33 +83,49 @@ impl Inference {
 
     /// A whole answer, with what was tried for it. The server layer ends it with the call's deadline.
     pub(crate) async fn complete(&self, ctx: &Ctx, asked: Asked) -> Result<(Completion, Journal), Error> {
-        let routed = self.stream_complete(ctx, asked).await?;
-        Ok((collect(routed.deltas).await?, routed.journal))
+        let Answered { answer, journal } = self.stream_complete(ctx, asked).await?;
+        Ok((collect(answer).await?, journal))
     }
 
     /// An answer as the model writes it.
-    pub(crate) async fn stream_complete(&self, ctx: &Ctx, asked: Asked) -> Result<Routed, Error> {
+    pub(crate) async fn stream_complete(&self, ctx: &Ctx, asked: Asked) -> Result<Answered, Error> {
         let way = self.router.way(&asked.model, asked.fallback)?;
         let Screened { request, restorer } = self.screen(ctx, way.leaves(), asked.request, asked.privacy).await?;
-        let mut routed = self.answer(ctx, way, request, asked.cache).await;
-        if let Some(restorer) = restorer {
-            routed.deltas = restorer.restore(routed.deltas);
-        }
-        Ok(routed)
+        let (meter, Routed { deltas, journal }) = self.answer(ctx, way, request, asked.labels, asked.cache).await?;
+        let deltas = match restorer {
+            Some(restorer) => restorer.restore(deltas),
+            None => deltas,
+        };
+        Ok(Answered { answer: meter.measure(deltas, journal.clone()), journal })
     }
 
-    /// The answer to what has been screened: a kept one, that of the same call under way, or the models'.
-    async fn answer(&self, ctx: &Ctx, way: Way, request: Request, policy: CachePolicy) -> Routed {
-        let Some(key) = self.cache.key(ctx.project, policy, &way, &request) else {
-            return self.router.start(way, request, ctx.remaining());
-        };
-        if let Some((deltas, hit)) = self.cache.find(&key, policy).await {
-            return Routed { deltas, journal: Journal::of_hit(hit) };
-        }
+    /// The answer to what has been screened, with its meter: a kept one, that of the same call under way, or the models'.
+    async fn answer(
+        &self,
+        ctx: &Ctx,
+        way: Way,
+        request: Request,
+        labels: Labels,
+        policy: CachePolicy,
+    ) -> Result<(Meter, Routed), Error> {
+        let key = self.cache.key(ctx.project, policy, &way, &request);
         let model = way.model().clone();
-        let Routed { deltas, journal } = self.router.start(way, request, ctx.remaining());
-        let (deltas, hit) = self.cache.lead(key, policy, &model, deltas);
-        Routed { deltas, journal: hit.map_or(journal, Journal::of_hit) }
+        if let Some(key) = &key
+            && let Some((deltas, hit)) = self.cache.find(key, policy).await
+        {
+            let meter = self.money.hit(ctx, &model, labels).await?;
+            return Ok((meter, Routed { deltas, journal: Journal::of_hit(hit) }));
+        }
+        let models: Vec<&str> = way.models().collect();
+        let meter = self.money.begin(ctx, &models, labels, &request).await?;
+        let routed = self.router.start(way, request, ctx.remaining());
+        let Some(key) = key else { return Ok((meter, routed)) };
+        let (deltas, hit) = self.cache.lead(key, policy, &model, routed.deltas);
+        Ok(match hit {
+            None => (meter, Routed { deltas, journal: routed.journal }),
+            // Somebody else has begun the same call in this moment, and pays for it.
+            Some(hit) => (meter.free(), Routed { deltas, journal: Journal::of_hit(hit) }),
+        })
     }
 
     /// What is kept for a project, and how often it helped.
@@ -129,29 +161,40 @@ impl Inference {
     pub(crate) async fn test_connection(&self, ctx: &Ctx, model: &str) -> Result<Tested, Error> {
         let target = self.providers().get(model)?;
         let request = Request {
-            model: target.model,
+            model: target.model.clone(),
             messages: vec![Message::new(Role::User, "Say ok.")],
             max_output_tokens: TEST_TOKENS,
             ..Request::default()
         };
         let limit = ctx.remaining().map_or(TEST_TIMEOUT, |left| left.mul_f32(0.9).min(TEST_TIMEOUT));
         let begun = Instant::now();
-        let name = &target.upstream.name;
-        let tests = target.upstream.clients().map(|client| test(client, &request, name, limit));
+        let tests = target.upstream.clients().map(|client| self.test(ctx, &target, client, &request, limit));
         let answers = join_all(tests).await;
         let several = answers.len() > 1;
         let failed = answers.into_iter().enumerate().find_map(|(n, answer)| Some((n, answer.err()?)));
         let failure = failed.map(|(n, mut error)| {
-            if several {
+            if let Error::Provider(error) = &mut error
+                && several
+            {
                 error.message = format!("key {} (counted from 0): {}", n, error.message);
             }
             Fault::from(error)
         });
         Ok(Tested { model: target.id.to_string(), latency: begun.elapsed(), failure })
     }
-}
 
-async fn test(client: &Arc<dyn Provider>, request: &Request, name: &str, limit: Duration) -> Result<Completion, ProviderError> {
-    let late = |_| ProviderError::new(Kind::TimeoutBeforeAnswer, name, format!("did not answer within {limit:?}"));
-    timeout(limit, collect(client.stream(request))).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    async fn test(
+        &self,
+        ctx: &Ctx,
+        target: &Target,
+        client: &Arc<dyn Provider>,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<Completion, Error> {
+        let meter = self.money.begin(ctx, &[&target.id], Labels::default(), request).await?;
+        let answer = collect(meter.measure(client.stream(request), Journal::default()));
+        let late =
+            || ProviderError::new(Kind::TimeoutBeforeAnswer, &target.upstream.name, format!("did not answer within {limit:?}"));
+        timeout(limit, answer).await.unwrap_or_else(|_| Err(late().into()))
+    }
 }

@@ -159,6 +159,8 @@ pub struct ProviderSettings {
     pub catalogue: String,
     /// Names that the provider's owner has given to models: deployment to model, for window and price.
     pub deployments: BTreeMap<String, String>,
+    /// What models cost here, by the provider's name of the model: goes before every price list.
+    pub prices: BTreeMap<String, PriceSettings>,
     /// How long connecting may take.
     pub connect_timeout_ms: u64,
     /// How long the provider may take to accept a call.
@@ -181,11 +183,43 @@ impl Default for ProviderSettings {
             models: Vec::new(),
             catalogue: String::new(),
             deployments: BTreeMap::new(),
+            prices: BTreeMap::new(),
             connect_timeout_ms: 10_000,
             headers_timeout_ms: 120_000,
             idle_timeout_ms: 120_000,
             max_retries: 2,
         }
+    }
+}
+
+/// `[inference.providers.<name>.prices.<model>]`: micro-units of US dollars for a million tokens.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceSettings {
+    /// Tokens of the request.
+    pub input_micros: i64,
+    /// Tokens of the answer.
+    pub output_micros: i64,
+    /// Tokens of the request that the provider had cached; absent: as other input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_input_micros: Option<i64>,
+    /// Tokens of the request that the provider writes into its cache; absent: as other input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_micros: Option<i64>,
+    /// Tokens of the request that are images; absent: as other input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_micros: Option<i64>,
+    /// Tokens of the answer that are reasoning; absent: as other output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_micros: Option<i64>,
+}
+
+impl PriceSettings {
+    fn is_sane(&self) -> bool {
+        let more = [self.cached_input_micros, self.cache_write_micros, self.image_micros, self.reasoning_micros];
+        let all = [self.input_micros, self.output_micros].into_iter().chain(more.into_iter().flatten());
+        // A thousand dollars for a thousand tokens.
+        all.into_iter().all(|price| (0..=1_000_000_000_000).contains(&price))
     }
 }
 
@@ -331,6 +365,9 @@ fn check_provider(name: &str, provider: &ProviderSettings) -> Result<(), String>
     if let Some(bad) = provider.models.iter().find(|m| m.is_empty() || m.chars().count() > 150 || m.chars().any(char::is_control))
     {
         return Err(format!("{}: \"{}\" is not a model's name", at("models"), bad.escape_debug()));
+    }
+    if let Some((model, _)) = provider.prices.iter().find(|(_, price)| !price.is_sane()) {
+        return Err(format!("{}.{model} has a price that is below 0 or beyond belief", at("prices")));
     }
     let timeouts = [
         ("connect_timeout_ms", provider.connect_timeout_ms),

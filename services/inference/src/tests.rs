@@ -1,11 +1,14 @@
 //! The service through its own door: a server, its local channel, a generated client.
 
 use futures::StreamExt as _;
+use slipway_bus::Bus;
 use slipway_proto::inference as pb;
 use slipway_proto::inference::cache_service_client::CacheServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
 use slipway_proto::inference::stream_complete_response::Event;
 use slipway_rpc::{Channel, Ctx, Fault, IdentityKey, ProjectId, Reason, Running, Server, UserId};
+use slipway_storage::{Durability, StoreSettings};
+use slipway_telemetry::Metrics;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -17,18 +20,27 @@ pub(crate) struct Suite {
     pub(crate) cache: CacheServiceClient<Channel>,
     pub(crate) ctx: Ctx,
     _running: Running,
+    _dir: tempfile::TempDir,
 }
 
 pub(crate) async fn suite(settings: &str) -> Suite {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings: Settings = toml::from_str(settings).unwrap();
     let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
-    crate::build(&settings, Deps::default(), &mut server).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    crate::build(&settings, deps(&dir).await, &mut server).await.unwrap();
     let client = InferenceServiceClient::new(server.channel());
     let cache = CacheServiceClient::new(server.channel());
     let running = server.start().await;
     let ctx = Ctx::background(ProjectId(Uuid::now_v7()), UserId(Uuid::now_v7()), "");
-    Suite { client, cache, ctx, _running: running }
+    Suite { client, cache, ctx, _running: running, _dir: dir }
+}
+
+/// A database of its own, on the engine that the environment names.
+async fn deps(dir: &tempfile::TempDir) -> Deps {
+    let url = slipway_testkit::postgres::store_url(dir.path(), "inference").await.unwrap();
+    let store = StoreSettings { url, durability: Durability::Process, ..StoreSettings::default() };
+    Deps { store, bus: Bus::in_process(), metrics: Metrics::new() }
 }
 
 pub(crate) fn prompt(model: &str, text: &str) -> Option<pb::Prompt> {
@@ -224,12 +236,12 @@ async fn a_failing_provider_is_a_status_with_its_reason() {
 async fn bad_settings_stop_the_start() {
     let settings = Settings { default_model: "nonsense".into(), ..Settings::default() };
     let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
-    let error = crate::build(&settings, Deps::default(), &mut server).await.unwrap_err();
+    let error = crate::build(&settings, deps(&tempfile::tempdir().unwrap()).await, &mut server).await.unwrap_err();
     assert!(error.to_string().contains("inference.default_model"));
     let catalogue = CatalogueSettings { path: Some("/nowhere/models.json".into()) };
     let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
     let settings = Settings { catalogue, ..Settings::default() };
-    let error = crate::build(&settings, Deps::default(), &mut server).await.unwrap_err();
+    let error = crate::build(&settings, deps(&tempfile::tempdir().unwrap()).await, &mut server).await.unwrap_err();
     assert!(
         error.to_string().contains("inference.catalogue") && format!("{error:?}").contains("/nowhere/models.json"),
         "{error:?}"

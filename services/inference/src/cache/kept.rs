@@ -101,7 +101,7 @@ pub(super) fn size(delta: &Delta) -> usize {
         Delta::Text(text) | Delta::Reasoning(text) => text.len(),
         Delta::ToolCall { id, name, arguments, .. } => id.len() + name.len() + arguments.len(),
         Delta::Completed { reasoning_state, .. } => reasoning_state.as_ref().map_or(0, |s| s.to_bytes().len()),
-        Delta::Started | Delta::Answering(_) | Delta::Seam(_) | Delta::Usage(_) => 0,
+        Delta::Started | Delta::Answering(_) | Delta::Seam(_) | Delta::Usage(_) | Delta::Charged(_) => 0,
     };
     size_of::<Delta>() + held
 }

@@ -97,7 +97,11 @@ async fn the_same_question_is_answered_without_a_call() {
     let first = ask(&suite, &suite.ctx, asking("hi", |_| {})).await;
     assert_eq!((first.text.as_str(), first.cache_hit), ("call 1", None));
     let again = ask(&suite, &suite.ctx, asking("hi", |_| {})).await;
-    assert_eq!((again.text.as_str(), again.usage), ("call 1", first.usage));
+    let told = again.usage.clone().unwrap();
+    // The same tokens as before, for nothing.
+    assert_eq!((told.cost_micros, told.price_version.as_str()), (0, "cache"));
+    let before = pb::Usage { price_version: told.price_version.clone(), ..first.usage.unwrap() };
+    assert_eq!((again.text.as_str(), told), ("call 1", before));
     assert_eq!(again.cache_hit.unwrap().kind(), pb::CacheHitKind::Exact);
     assert!(again.attempts.is_empty() && again.model == "p/m", "{again:?}");
     let (streamed, hit) = text(stream(&suite, asking("hi", |_| {})).await).await;

@@ -70,8 +70,9 @@ impl Tape {
     async fn hear(&mut self, delta: &Result<Delta, ProviderError>) {
         let event = match delta {
             Ok(delta) => Event::of(delta),
-            Err(error) => Event::failed(error),
+            Err(error) => Some(Event::failed(error)),
         };
+        let Some(event) = event else { return };
         let ended = event.is_end();
         self.events.push(Timed { at_ms: self.begun.elapsed().as_millis() as u64, event });
         if ended {

@@ -95,9 +95,9 @@ pub(super) enum Event {
 }
 
 impl Event {
-    /// What a delta is in a recording. What only the router says is never recorded: recordings are made below it.
-    pub(super) fn of(delta: &Delta) -> Self {
-        match delta {
+    /// What a delta is in a recording; `None` for what the provider does not say: recordings are made below the ledger.
+    pub(super) fn of(delta: &Delta) -> Option<Self> {
+        Some(match delta {
             Delta::Started | Delta::Answering(_) | Delta::Seam(_) => Self::Started,
             Delta::Text(text) => Self::Text(text.clone()),
             Delta::Reasoning(text) => Self::Reasoning(text.clone()),
@@ -108,7 +108,8 @@ impl Event {
             Delta::Completed { finish, usage, reasoning_state } => {
                 Self::Completed { finish: *finish, usage: *usage, reasoning_state: reasoning_state.clone() }
             }
-        }
+            Delta::Charged(_) => return None,
+        })
     }
 
     /// What a failure is in a recording.

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::error::Kind;
-use crate::model::{Fallback, Seam};
+use crate::model::{Charge, Fallback, Seam};
 use crate::route::{Attempt, Outcome, Standing};
 use crate::service::{ListedProvider, ListedProviders};
 
@@ -51,7 +51,7 @@ fn attempt(attempt: Attempt) -> pb::Attempt {
         failure,
         message,
         retry_after_ms: retry_after.map(millis).unwrap_or_default(),
-        usage: attempt.usage.map(super::usage),
+        usage: attempt.usage.map(|usage| super::usage(usage, &Charge::default())),
     }
 }
 

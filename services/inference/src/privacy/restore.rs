@@ -125,7 +125,7 @@ impl Restoring {
                 seam.offset = self.text_bytes;
                 Some(Delta::Seam(seam))
             }
-            Delta::Started | Delta::Answering(_) | Delta::Usage(_) => Some(delta),
+            Delta::Started | Delta::Answering(_) | Delta::Usage(_) | Delta::Charged(_) => Some(delta),
             Delta::Completed { .. } => {
                 self.let_go();
                 Some(delta)

@@ -82,7 +82,7 @@ impl Journal {
         self.lock().iter().map(so_far).collect()
     }
 
-    pub(super) fn begin(&self, model: Arc<str>, key: usize) {
+    pub(crate) fn begin(&self, model: Arc<str>, key: usize) {
         let attempt = Attempt {
             model,
             key,
@@ -95,19 +95,19 @@ impl Journal {
         self.lock().push(Entry { attempt, begun: Instant::now() });
     }
 
-    pub(super) fn first_token(&self) {
+    pub(crate) fn first_token(&self) {
         self.with_last(|entry| entry.attempt.first_token = Some(entry.begun.elapsed()));
     }
 
-    pub(super) fn used(&self, usage: Usage) {
+    pub(crate) fn used(&self, usage: Usage) {
         self.with_last(|entry| entry.attempt.usage = Some(usage));
     }
 
-    pub(super) fn answered(&self) {
+    pub(crate) fn answered(&self) {
         self.end(Outcome::Answered);
     }
 
-    pub(super) fn failed(&self, error: &ProviderError) {
+    pub(crate) fn failed(&self, error: &ProviderError) {
         if let Some(usage) = &error.usage {
             self.used(**usage);
         }

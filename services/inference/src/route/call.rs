@@ -122,7 +122,7 @@ impl Call {
             }
             Delta::Text(text) => self.said.text(text, self.fallback.goes_on),
             Delta::ToolCall { .. } => self.said.called = true,
-            Delta::Reasoning(_) | Delta::Answering(_) | Delta::Seam(_) | Delta::Completed { .. } => {}
+            Delta::Reasoning(_) | Delta::Answering(_) | Delta::Seam(_) | Delta::Charged(_) | Delta::Completed { .. } => {}
         }
         if !running.begun {
             running.begun = true;
