@@ -6,9 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod inference;
 mod models;
+mod money;
 
 pub(crate) use inference::Inference;
 pub(crate) use models::{Ability, Models};
+pub(crate) use money::{Budget, Dimension, Subject, Usage, Window};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong command line, settings or field, 3 no such thing, 4 refused by the state of
@@ -133,6 +135,11 @@ pub(crate) enum Command {
     },
     /// List the language models.
     Models(Models),
+    /// Show what calls of language models used and cost.
+    Usage(Usage),
+    /// Budgets: what calls of language models may cost.
+    #[command(subcommand)]
+    Budget(Budget),
     /// Providers of language models, spoken to directly.
     #[command(subcommand)]
     Inference(Inference),

@@ -80,6 +80,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             client::search(&Api::new(&global)?, &out, &workspace, query.join(" "), limit, glob, mode).await
         }
         Command::Index { workspace, wait, rebuild } => client::index(&Api::new(&global)?, &out, &workspace, wait, rebuild).await,
+        Command::Usage(asked) => client::usage(&Api::new(&global)?, &out, asked).await,
+        Command::Budget(command) => client::budget(&Api::new(&global)?, &out, command).await,
         Command::Health => client::health(&Api::new(&global)?, &out).await,
         Command::DeadLetters(command) => client::letters(&Api::new(&global)?, &out, command).await,
         Command::Inference(Inference::Record { provider, model, prompt, out: file }) => {

@@ -7,7 +7,9 @@ use anyhow::Context as _;
 use slipway_proto::conversation::conversation_service_client::ConversationServiceClient;
 use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
+use slipway_proto::inference::budget_service_client::BudgetServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
+use slipway_proto::inference::usage_service_client::UsageServiceClient;
 use slipway_proto::operations::operations_service_client::OperationsServiceClient;
 use slipway_proto::planner::planner_service_client::PlannerServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -50,6 +52,8 @@ pub(crate) struct Api {
     pub(crate) files: FileStoreServiceClient<Wire>,
     pub(crate) search: EmbeddingServiceClient<Wire>,
     pub(crate) models: InferenceServiceClient<Wire>,
+    pub(crate) usage: UsageServiceClient<Wire>,
+    pub(crate) budgets: BudgetServiceClient<Wire>,
     pub(crate) health: HealthClient<Wire>,
     pub(crate) operations: OperationsServiceClient<Wire>,
 }
@@ -85,6 +89,8 @@ impl Api {
             files: FileStoreServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             search: EmbeddingServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             health: HealthClient::new(wire.clone()),
+            usage: UsageServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
+            budgets: BudgetServiceClient::new(wire.clone()),
             models: InferenceServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             operations: OperationsServiceClient::new(wire).max_decoding_message_size(MAX_MESSAGE),
         })

@@ -2,6 +2,7 @@
 
 mod api;
 mod archive;
+mod budget;
 mod chat;
 mod follow;
 mod health;
@@ -11,10 +12,12 @@ mod models;
 mod plan;
 mod resolve;
 mod search;
+mod usage;
 mod workspace;
 
 pub(crate) use api::Api;
 pub(crate) use archive::{pack, send as send_archive, unpack};
+pub(crate) use budget::budget;
 pub(crate) use chat::chat;
 pub(crate) use follow::{Follow, Plans, Runs};
 pub(crate) use health::health;
@@ -24,6 +27,7 @@ pub(crate) use models::models;
 pub(crate) use plan::{plan, print_json as print_plan_json};
 pub(crate) use resolve::{Rev, diff_all};
 pub(crate) use search::search;
+pub(crate) use usage::usage;
 pub(crate) use workspace::workspace;
 
 /// A response field that the API promises.

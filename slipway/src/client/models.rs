@@ -7,7 +7,7 @@ use slipway_proto::inference::{
 use super::Api;
 use crate::args::{Ability, Models};
 use crate::error::{Exit, Failure};
-use crate::output::{Out, Table};
+use crate::output::{Out, Table, dollars};
 
 /// Lists the models, or tests one.
 pub(crate) async fn models(api: &Api, out: &Out, asked: Models) -> anyhow::Result<()> {
@@ -104,14 +104,6 @@ fn dollars_in(price: &ModelPrice) -> String {
     }
 }
 
-// At least cents, and as many more digits as the price has.
-fn dollars(micros: i64) -> String {
-    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-    let short = text.trim_end_matches('0');
-    let cents = text.len() - 4;
-    text[..short.len().max(cents)].to_owned()
-}
-
 async fn connection(api: &Api, out: &Out, model: String) -> anyhow::Result<()> {
     let answer = api.models.clone().test_connection(TestConnectionRequest { model }).await?.into_inner();
     let quiet = out.json("inference.v1.TestConnectionResponse", &answer)?;
@@ -130,9 +122,6 @@ mod tests {
 
     #[test]
     fn prices_are_dollars_for_a_million_tokens() {
-        for (micros, text) in [(2_500_000, "2.50"), (0, "0.00"), (75_000, "0.075"), (15_000_000, "15.00"), (1, "0.000001")] {
-            assert_eq!(dollars(micros), text);
-        }
         let price = ModelPrice { input_micros: 2_500_000, cached_input_micros: 250_000, ..Default::default() };
         assert_eq!(dollars_in(&price), "2.50 (0.25)");
     }

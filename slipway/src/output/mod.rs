@@ -2,6 +2,7 @@
 
 mod diff;
 mod json;
+mod money;
 mod paint;
 mod plan;
 mod run;
@@ -14,6 +15,7 @@ use prost::Message;
 
 pub(crate) use diff::unified;
 pub(crate) use json::Json;
+pub(crate) use money::{bar, csv, dollars};
 pub(crate) use paint::Paint;
 pub(crate) use plan::{PlanPrinter, state_name as plan_state, steps as plan_steps};
 pub(crate) use run::RunPrinter;
