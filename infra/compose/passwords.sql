@@ -4,3 +4,4 @@ ALTER ROLE slipway_conversation PASSWORD 'conversation';
 ALTER ROLE slipway_planner PASSWORD 'planner';
 ALTER ROLE slipway_file_store PASSWORD 'file-store';
 ALTER ROLE slipway_embedding PASSWORD 'embedding';
+ALTER ROLE slipway_inference PASSWORD 'inference';

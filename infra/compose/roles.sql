@@ -20,6 +20,14 @@ GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA embedding TO slipway_embedding;
 ALTER DEFAULT PRIVILEGES FOR ROLE slipway_owner IN SCHEMA embedding GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO slipway_embedding;
 ALTER DEFAULT PRIVILEGES FOR ROLE slipway_owner IN SCHEMA embedding GRANT USAGE, SELECT ON SEQUENCES TO slipway_embedding;
 
+DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'slipway_inference') THEN CREATE ROLE slipway_inference LOGIN; END IF; END $$;
+CREATE SCHEMA IF NOT EXISTS inference AUTHORIZATION slipway_owner;
+GRANT USAGE ON SCHEMA inference TO slipway_inference;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA inference TO slipway_inference;
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA inference TO slipway_inference;
+ALTER DEFAULT PRIVILEGES FOR ROLE slipway_owner IN SCHEMA inference GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO slipway_inference;
+ALTER DEFAULT PRIVILEGES FOR ROLE slipway_owner IN SCHEMA inference GRANT USAGE, SELECT ON SEQUENCES TO slipway_inference;
+
 DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'slipway_planner') THEN CREATE ROLE slipway_planner LOGIN; END IF; END $$;
 CREATE SCHEMA IF NOT EXISTS planner AUTHORIZATION slipway_owner;
 GRANT USAGE ON SCHEMA planner TO slipway_planner;

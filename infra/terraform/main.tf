@@ -8,7 +8,7 @@ data "aws_partition" "current" {}
 locals {
   tags   = merge({ "app.kubernetes.io/part-of" = "slipway" }, var.tags)
   bucket = var.bucket_name != "" ? var.bucket_name : "${var.name}-blobs-${data.aws_caller_identity.current.account_id}"
-  roles  = ["owner", "conversation", "planner", "file_store", "embedding"]
+  roles  = ["owner", "conversation", "planner", "file_store", "embedding", "inference"]
 }
 
 resource "aws_kms_key" "this" {

@@ -62,7 +62,7 @@ reaches besides. Callers and engines are what the NetworkPolicies allow; an engi
 - {name: planner, key: planner, stateful: true, callers: [gateway, conversation], engines: [store]}
 - {name: file-store, key: fileStore, stateful: true, callers: [gateway, conversation, planner, embedding], engines: [store, s3]}
 - {name: embedding, key: embedding, stateful: true, callers: [gateway, conversation, planner], engines: [store, qdrant]}
-- {name: inference, key: inference, stateful: false, callers: [gateway, conversation, planner], engines: [models]}
+- {name: inference, key: inference, stateful: true, callers: [gateway, conversation, planner], engines: [store, models]}
 {{- end }}
 
 {{/* "true" in mode `scale`, where no component keeps state, else nothing. */}}
