@@ -18,6 +18,8 @@ const SHARED: [(&str, &str); 4] = [
 ];
 /// What is passed only where there are embedding weights.
 const WANTS_WEIGHTS: &str = "embedding.vectors_written";
+/// What is passed only where there are budgets, which have a test of their own.
+const WANTS_BUDGET: &str = "inference.reserved";
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Where one service dies.
@@ -31,7 +33,8 @@ pub(super) struct Place {
 pub(super) fn rounds() -> Vec<Vec<Place>> {
     let weights = tools::cache().join("models/all-MiniLM-L6-v2/model.safetensors").is_file();
     let mut rounds: Vec<Vec<Place>> = Vec::new();
-    for (label, _) in crash::POINTS.iter().filter(|(label, _)| weights || *label != WANTS_WEIGHTS) {
+    let passed = |label: &str| (weights || label != WANTS_WEIGHTS) && label != WANTS_BUDGET;
+    for (label, _) in crash::POINTS.iter().filter(|(label, _)| passed(label)) {
         let place = Place { label, service: service_of(label) };
         match rounds.iter_mut().find(|round| round.iter().all(|other| other.service != place.service)) {
             Some(round) => round.push(place),
@@ -49,6 +52,7 @@ fn service_of(label: &str) -> &'static str {
         Some("conversation") => "conversation",
         Some("planner") => "planner",
         Some("file_store") => "file-store",
+        Some("inference") => "inference",
         _ => "embedding",
     }
 }

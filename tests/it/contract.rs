@@ -188,6 +188,7 @@ async fn another_tenants_id_is_not_found() {
     let before = everything(&alice, &workspace, &conversation.id, &run.plan_id).await;
 
     let bob = suite.client_as("bob-admin").unwrap();
+    let budget_id = budget(&suite.client_as("alice-admin").unwrap()).await;
     let (conversation_id, run_id, plan_id) = (conversation.id.clone(), run.id.clone(), run.plan_id.clone());
     let (workspace_id, revision_id) = (workspace.clone(), revision.id.clone());
     let hers = move |field: &str| match field {
@@ -195,6 +196,7 @@ async fn another_tenants_id_is_not_found() {
         "conversation_id" | "id" => conversation_id.clone(),
         "run_id" => run_id.clone(),
         "plan_id" | "open_plan_id" => plan_id.clone(),
+        "budget_id" => budget_id.clone(),
         // Hers must die first: see `letters`.
         "dead_letter_id" => Uuid::now_v7().to_string(),
         f if f.ends_with("revision_id") => revision_id.clone(),
@@ -205,6 +207,19 @@ async fn another_tenants_id_is_not_found() {
         assert_eq!(status.code(), Code::NotFound, "{}: {status:?}", method.full_name());
     }
     assert_eq!(before, everything(&alice, &workspace, &conversation.id, &run.plan_id).await, "nothing of hers has changed");
+}
+
+/// A budget of the caller's project.
+async fn budget(client: &slipway_testkit::suite::Client) -> String {
+    use slipway_proto::inference as i;
+    let request = i::CreateBudgetRequest {
+        name: "hers".into(),
+        subject_kind: i::BudgetSubject::Project.into(),
+        window: i::BudgetWindow::Total.into(),
+        limit_micros: Some(1_000_000),
+        ..Default::default()
+    };
+    client.budgets.clone().create_budget(request).await.unwrap().into_inner().budget.unwrap().id
 }
 
 /// What alice can see of her things, in words.

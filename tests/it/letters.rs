@@ -159,18 +159,18 @@ async fn poison_is_listed_and_redriven_after_the_cause_is_mended() {
 async fn a_call_names_the_service_that_it_is_about() {
     let suite = suite().await;
     let client = suite.client().unwrap();
-    for service in ["conversation", "planner", "file-store", "embedding"] {
+    for service in ["conversation", "planner", "file-store", "embedding", "inference"] {
         let request = about(service, ListDeadLettersRequest::default());
         let listed = client.operations.clone().list_dead_letters(request).await.unwrap().into_inner();
         assert!(listed.dead_letters.is_empty() && listed.next_page_token.is_empty());
     }
     let unnamed = Request::new(ListDeadLettersRequest::default());
-    for request in [unnamed, about("inference", ListDeadLettersRequest::default())] {
+    for request in [unnamed, about("gateway", ListDeadLettersRequest::default())] {
         let status = client.operations.clone().list_dead_letters(request).await.unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "FIELD_INVALID"));
         let details = status.get_error_details();
         let violation = &details.bad_request().unwrap().field_violations[0];
         assert_eq!(violation.field, "slipway-service");
-        assert!(violation.description.contains("conversation, embedding, file-store, planner"), "{violation:?}");
+        assert!(violation.description.contains("conversation, embedding, file-store, inference, planner"), "{violation:?}");
     }
 }

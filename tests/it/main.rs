@@ -17,6 +17,7 @@ mod letters;
 mod litellm;
 mod migrations;
 mod models;
+mod money;
 mod neighbours;
 mod plans;
 mod privacy;

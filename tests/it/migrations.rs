@@ -7,7 +7,7 @@ use slipway_testkit::postgres::Postgres;
 
 use crate::story::binary;
 
-const STATEFUL: [&str; 4] = ["conversation", "planner", "file-store", "embedding"];
+const STATEFUL: [&str; 5] = ["conversation", "planner", "file-store", "embedding", "inference"];
 
 fn slipway(directory: &Path, url: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(binary());

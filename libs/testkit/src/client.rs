@@ -3,7 +3,9 @@
 use slipway_proto::conversation::conversation_service_client::ConversationServiceClient;
 use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
+use slipway_proto::inference::budget_service_client::BudgetServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
+use slipway_proto::inference::usage_service_client::UsageServiceClient;
 use slipway_proto::operations::operations_service_client::OperationsServiceClient;
 use slipway_proto::planner::planner_service_client::PlannerServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -40,6 +42,10 @@ pub struct Client {
     pub embedding: EmbeddingServiceClient<Wire>,
     /// Models.
     pub inference: InferenceServiceClient<Wire>,
+    /// What calls cost.
+    pub usage: UsageServiceClient<Wire>,
+    /// What they may cost.
+    pub budgets: BudgetServiceClient<Wire>,
     /// Dead letters.
     pub operations: OperationsServiceClient<Wire>,
     /// For calls that no generated client makes.
@@ -57,6 +63,8 @@ impl Client {
             files: FileStoreServiceClient::new(wire.clone()),
             embedding: EmbeddingServiceClient::new(wire.clone()),
             inference: InferenceServiceClient::new(wire.clone()),
+            usage: UsageServiceClient::new(wire.clone()),
+            budgets: BudgetServiceClient::new(wire.clone()),
             operations: OperationsServiceClient::new(wire.clone()),
             wire,
         })

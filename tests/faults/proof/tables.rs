@@ -7,7 +7,7 @@ use crate::faults::world::World;
 
 /// How long the last jobs and events may take once every client has its answer.
 const SETTLES: Duration = Duration::from_secs(45);
-const SCHEMAS: [&str; 4] = ["conversation", "planner", "file_store", "embedding"];
+const SCHEMAS: [&str; 5] = ["conversation", "planner", "file_store", "embedding", "inference"];
 /// What must be empty at once: rows that a transaction should have taken along.
 const ORPHANS: [(&str, &str); 5] = [
     (

@@ -11,7 +11,7 @@ use super::yaml;
 use crate::story::{binary, repository};
 
 const COMPONENTS: [&str; 6] = ["gateway", "conversation", "planner", "file-store", "embedding", "inference"];
-const STATEFUL: [&str; 4] = ["conversation", "planner", "file-store", "embedding"];
+const STATEFUL: [&str; 5] = ["conversation", "planner", "file-store", "embedding", "inference"];
 
 fn shape(name: &str) -> &'static Shape {
     SHAPES.iter().find(|s| s.name == name).expect("a known shape")
@@ -265,7 +265,7 @@ fn a_component_reaches_the_engines_that_it_needs() {
     assert_eq!(ports(&scale, "planner"), [53, 4222, 5432].into());
     assert_eq!(ports(&scale, "file-store"), [53, 443, 4222, 5432].into());
     assert_eq!(ports(&scale, "embedding"), [53, 4222, 5432, 6334].into());
-    assert_eq!(ports(&scale, "inference"), [53, 443, 4222].into());
+    assert_eq!(ports(&scale, "inference"), [53, 443, 4222, 5432].into());
     assert!(ports(&helm.objects(shape("scale, all secrets")), "planner").contains(&4317));
 }
 

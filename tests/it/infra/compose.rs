@@ -76,7 +76,7 @@ fn what_the_settings_name_is_there() {
     for name in OURS {
         addresses.extend(services[name]["environment"]["SLIPWAY_STORE__URL"].as_str().map(str::to_owned));
     }
-    assert_eq!(addresses.len(), 12, "five services, three engines, four databases: {addresses:?}");
+    assert_eq!(addresses.len(), 13, "five services, three engines, five databases: {addresses:?}");
     for address in addresses {
         let authority = address.split_once("://").unwrap().1;
         let host = authority.rsplit('@').next().unwrap().split(':').next().unwrap();
@@ -96,7 +96,7 @@ fn the_databases_know_the_roles_that_come_to_them() {
         assert!(passwords.contains(&format!("ALTER ROLE {role} PASSWORD '{password}';")), "{role}");
         seen.insert(role.to_owned(), name);
     }
-    assert_eq!(seen.len(), 5, "each has a role of its own: {seen:?}");
+    assert_eq!(seen.len(), 6, "each has a role of its own: {seen:?}");
 }
 
 #[test]
