@@ -33,7 +33,7 @@ pub struct Fault {
     message: String,
     metadata: Vec<(String, String)>,
     violations: Vec<Violation>,
-    quota: Option<Quota>,
+    quota: Option<Box<Quota>>,
     retry_after: Option<Duration>,
     source: Option<BoxError>,
 }
@@ -89,7 +89,7 @@ impl Fault {
             fault.violations = bad.field_violations.iter().map(violation).collect();
         }
         if let Some(quota) = details.quota_failure().and_then(|q| q.violations.first()) {
-            fault.quota = Some(Quota { subject: quota.subject.clone(), description: quota.description.clone() });
+            fault.quota = Some(Box::new(Quota { subject: quota.subject.clone(), description: quota.description.clone() }));
         }
         fault.retry_after = details.retry_info().and_then(|r| r.retry_delay);
         fault
@@ -105,7 +105,7 @@ impl Fault {
     /// Names the limit that was reached: whose it is, and what it says.
     #[must_use]
     pub fn quota(mut self, subject: impl Into<String>, description: impl Into<String>) -> Self {
-        self.quota = Some(Quota { subject: subject.into(), description: description.into() });
+        self.quota = Some(Box::new(Quota { subject: subject.into(), description: description.into() }));
         self
     }
 

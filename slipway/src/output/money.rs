@@ -22,7 +22,7 @@ pub(crate) fn bar(part: i64, whole: i64, width: usize) -> String {
     // What is there is seen.
     let eighths = eighths.clamp(1, full);
     let mut bar = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
+    if !eighths.is_multiple_of(8) {
         bar.push(EIGHTHS[eighths % 8]);
     }
     bar
