@@ -16,7 +16,7 @@ everything() {
 on_postgres() {
   if ! has_postgres; then echo "SKIPPED: the tests of the stores on PostgreSQL: it is not on this machine"; return; fi
   echo "the tests of the stores again, on PostgreSQL ..."
-  SLIPWAY_TEST_STORE=postgres cargo test --locked --workspace --exclude slipway-inference --exclude slipway-bus --lib \
+  SLIPWAY_TEST_STORE=postgres cargo test --locked --workspace --exclude slipway-bus --lib \
     --no-fail-fast -- --show-output
 }
 
