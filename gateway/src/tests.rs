@@ -87,6 +87,14 @@ impl InferenceService for Fake {
         Ok(Response::new(held.boxed()))
     }
 
+    async fn list_providers(&self, _: Request<pb::ListProvidersRequest>) -> Result<Response<pb::ListProvidersResponse>, Status> {
+        Err(Status::unimplemented("list_providers"))
+    }
+
+    async fn count_tokens(&self, _: Request<pb::CountTokensRequest>) -> Result<Response<pb::CountTokensResponse>, Status> {
+        Err(Status::unimplemented("count_tokens"))
+    }
+
     async fn list_models(&self, _: Request<pb::ListModelsRequest>) -> Result<Response<pb::ListModelsResponse>, Status> {
         Ok(Response::new(pb::ListModelsResponse::default()))
     }

@@ -231,6 +231,14 @@ impl InferenceService for Fake {
         Err(Status::unimplemented("complete"))
     }
 
+    async fn list_providers(&self, _: Request<inference::ListProvidersRequest>) -> Answer<inference::ListProvidersResponse> {
+        Err(Status::unimplemented("list_providers"))
+    }
+
+    async fn count_tokens(&self, _: Request<inference::CountTokensRequest>) -> Answer<inference::CountTokensResponse> {
+        Err(Status::unimplemented("count_tokens"))
+    }
+
     async fn list_models(&self, _: Request<inference::ListModelsRequest>) -> Answer<inference::ListModelsResponse> {
         Err(Status::unimplemented("list_models"))
     }

@@ -24,7 +24,7 @@ async fn a_request_becomes_a_plan() {
     assert_eq!((plan.version, plan.steps.len(), plan.last_sequence), (1, 2, 6));
     assert_eq!(plan.base_revision_id, suite.world.head().id.to_string());
     assert_eq!(plan.base_revision_hash, format!("hash-{}", plan.base_revision_id));
-    assert_eq!(plan.usage.unwrap().input_tokens, 100);
+    assert_eq!(plan.usage.as_ref().unwrap().input_tokens, 100);
     assert_eq!(suite.get(&plan.id).await.unwrap(), plan);
     let prompt = suite.world.last_prompt();
     assert!(prompt.contains("<file path=\"values.yaml\">\ngateway:\n  replicas: 1"), "{prompt}");
@@ -153,7 +153,7 @@ async fn a_revision_is_a_new_version_on_the_present_head() {
     assert_eq!((second.id.as_str(), second.version), (first.id.as_str(), 2));
     assert_eq!(second.base_revision_id, head.to_string());
     assert_eq!(second.request, "three replicas\n\nbump the version instead");
-    assert_eq!(second.usage.unwrap().input_tokens, 200);
+    assert_eq!(second.usage.as_ref().unwrap().input_tokens, 200);
     assert!(
         prompt.contains("<request>\nthree replicas\n</request>")
             && prompt.contains("<instructions>bump the version instead</instructions>")

@@ -403,5 +403,7 @@ impl InferenceService for Fake {
     not_here! {
         stream_complete: inf::StreamCompleteRequest => Answers<inf::StreamCompleteResponse>;
         test_connection: inf::TestConnectionRequest => inf::TestConnectionResponse;
+        list_providers: inf::ListProvidersRequest => inf::ListProvidersResponse;
+        count_tokens: inf::CountTokensRequest => inf::CountTokensResponse;
     }
 }
