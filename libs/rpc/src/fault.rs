@@ -234,6 +234,10 @@ fn code_of(reason: Reason) -> Code {
         R::BlobStoreRefused | R::LinkUnsupported | R::ProviderPermissionDenied | R::RecordingMissing => Code::FailedPrecondition,
         R::ContentRefused | R::PlanStateConflict | R::PlanVersionStale | R::PlanBaseMoved => Code::FailedPrecondition,
         R::WorkspaceEmpty | R::PlanUnusable | R::EditFailed | R::RunActive => Code::FailedPrecondition,
+        R::EncryptionKeyMissing | R::ProviderKeyUnreadable | R::ProviderNotConfigured | R::ProviderKeysFull => {
+            Code::FailedPrecondition
+        }
+        R::ProviderKeyNotFound => Code::NotFound,
         R::Internal | R::Unspecified => Code::Internal,
     }
 }
