@@ -66,7 +66,7 @@ fn example(field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
         Kind::String => match field.name() {
             "path" => Some(Value::String("values.yaml".into())),
             "paths" => Some(Value::String("title".into())),
-            "name" | "title" | "text" | "texts" | "query" | "pattern" | "request" | "instructions" | "message" => {
+            "name" | "title" | "key" | "text" | "texts" | "query" | "pattern" | "request" | "instructions" | "message" => {
                 Some(Value::String("replicas".into()))
             }
             _ => None,
@@ -198,7 +198,7 @@ async fn another_tenants_id_is_not_found() {
         "plan_id" | "open_plan_id" => plan_id.clone(),
         "budget_id" => budget_id.clone(),
         // Hers must die first: see `letters`.
-        "dead_letter_id" => Uuid::now_v7().to_string(),
+        "dead_letter_id" | "provider_key_id" => Uuid::now_v7().to_string(),
         f if f.ends_with("revision_id") => revision_id.clone(),
         other => panic!("no example for {other}"),
     };

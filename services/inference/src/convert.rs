@@ -10,6 +10,7 @@ use crate::tokens::Counted;
 
 mod budgets;
 mod cache;
+mod keys;
 mod listing;
 mod parts;
 mod privacy;
@@ -18,6 +19,7 @@ mod usage;
 
 pub(crate) use budgets::{budget, budget_change, budget_id, budget_status, budgets, list_budgets, new_budget, status_query};
 pub(crate) use cache::{cleared, stats};
+pub(crate) use keys::{key_id, keys, list_keys, new_key, provider_key, rotation};
 pub(crate) use listing::{list_models, models};
 pub(crate) use routing::{list_providers, providers};
 pub(crate) use usage::{call_query, calls, estimated, usage_query, usage_sums};

@@ -1,5 +1,6 @@
 //! What can go wrong: a provider's failures by kind, each with advice, and what they become for the caller.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use slipway_rpc::{BoxError, Fault, Reason, Violation, now_micros};
 use slipway_storage::StorageError;
 use uuid::Uuid;
 
+use crate::keys::KmsError;
 use crate::model::{Budget, Span, Standing, Usage, WindowKind};
 
 /// The kinds of a provider's failures, by who must act.
@@ -234,6 +236,30 @@ pub(crate) enum Error {
         /// The model.
         model: String,
     },
+    /// No such provider's key in this project.
+    #[error("there is no such provider's key in this project")]
+    ProviderKeyNotFound,
+    /// A key for a provider that the settings do not have.
+    #[error("the settings have no provider \"{provider}\" that takes a key; ListProviders names those that there are")]
+    ProviderNotConfigured {
+        /// Its name.
+        provider: String,
+    },
+    /// The project has too many keys.
+    #[error("the project has {most} providers' keys already; delete one first")]
+    ProviderKeysFull {
+        /// How many it may have.
+        most: u64,
+    },
+    /// A stored key cannot be encrypted or opened.
+    #[error(transparent)]
+    Keys(#[from] KmsError),
+    /// A client for a project's key cannot be made.
+    #[error("a client with the project's key cannot be made")]
+    Client(#[source] BoxError),
+    /// Several callers waited for the same, and it failed.
+    #[error("{0}")]
+    Shared(Arc<Error>),
     /// The ledger's database failed.
     #[error("the ledger failed")]
     Store(#[from] StorageError),
@@ -281,6 +307,13 @@ fn blocked(message: String, budget: &Budget, standing: &Standing) -> Fault {
     if standing.span.is_endless() { fault } else { fault.retry_after(Duration::from_micros(left)) }
 }
 
+fn keys_reason(error: &KmsError) -> Reason {
+    match error {
+        KmsError::Missing | KmsError::Unknown(_) => Reason::EncryptionKeyMissing,
+        KmsError::Mismatch(_) => Reason::ProviderKeyUnreadable,
+    }
+}
+
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let message = error.to_string();
@@ -302,6 +335,18 @@ impl From<Error> for Fault {
             Error::BudgetExhausted { budget, standing } => blocked(message, &budget, &standing),
             // No time will help.
             Error::Unpriced { budget, standing, .. } => blocked(message, &budget, &Standing { span: Span::ALWAYS, ..standing }),
+            Error::ProviderKeyNotFound => Fault::new(Reason::ProviderKeyNotFound, message),
+            Error::ProviderNotConfigured { provider } => {
+                Fault::new(Reason::ProviderNotConfigured, message).with("provider", provider)
+            }
+            Error::ProviderKeysFull { most } => Fault::new(Reason::ProviderKeysFull, message).with("limit", most),
+            Error::Keys(ref why) => Fault::new(keys_reason(why), message),
+            Error::Shared(shared) => match &*shared {
+                Error::Keys(why) => Fault::new(keys_reason(why), message),
+                Error::Store(source) if source.is_unavailable() => Fault::away(Error::Shared(shared)),
+                _ => Fault::internal(Error::Shared(shared)),
+            },
+            Error::Client(_) => Fault::internal(error),
             Error::Store(ref source) if source.is_unavailable() => Fault::away(error),
             Error::Store(_) => Fault::internal(error),
         }

@@ -3,7 +3,7 @@
 //!
 //! Owns the providers: those that settings and the environment turn on, each by its own protocol, and `builtin/rules`, a
 //! deterministic rule engine that needs no key and no network. Owns the tables `call`, `call_attempt`, `budget`,
-//! `budget_window` and `reservation`, publishes `budget.threshold_reached`, and calls no neighbour.
+//! `budget_window`, `reservation` and `provider_key`, publishes `budget.threshold_reached`, and calls no neighbour.
 
 mod builtin;
 mod cache;
@@ -13,6 +13,7 @@ mod catalogue;
 mod convert;
 mod error;
 mod events;
+mod keys;
 mod model;
 mod money;
 mod privacy;
@@ -33,6 +34,7 @@ use slipway_bus::Bus;
 use slipway_proto::inference::budget_service_server::BudgetServiceServer;
 use slipway_proto::inference::cache_service_server::CacheServiceServer;
 use slipway_proto::inference::inference_service_server::InferenceServiceServer;
+use slipway_proto::inference::provider_key_service_server::ProviderKeyServiceServer;
 use slipway_proto::inference::usage_service_server::UsageServiceServer;
 use slipway_rpc::{BuildError, Server};
 use slipway_storage::StoreSettings;
@@ -40,19 +42,20 @@ use slipway_storage::outbox::Relay;
 use slipway_telemetry::Metrics;
 
 pub use settings::{
-    BreakerSettings, CacheSettings, CatalogueSettings, PriceSettings, PrivacySettings, ProviderKind, ProviderSettings,
-    RecordingMode, RecordingsSettings, Settings,
+    BreakerSettings, CacheSettings, CatalogueSettings, KeysSettings, PriceSettings, PrivacySettings, ProviderKind,
+    ProviderSettings, RecordingMode, RecordingsSettings, Settings,
 };
 pub use store::Migrator;
 pub use traffic::{RecordError, Recorded, Recording, record};
 
 use cache::Cache;
 use catalogue::Catalogue;
+use keys::Keys;
 use money::Money;
 use privacy::Privacy;
 use provider::Providers;
 use route::Router;
-use rpc::{Accounts, CacheRpc, Rpc};
+use rpc::{Accounts, CacheRpc, KeysRpc, Rpc};
 use service::Inference;
 use store::LedgerStore;
 
@@ -90,11 +93,14 @@ pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Resu
     slipway_ops::register(server, "inference", store.database());
     let relay = Relay::new(store.database(), deps.bus);
     server.add_task("inference outbox", relay.run(server.shutdown()));
+    let keys = Keys::open(&in_force.keys, store.clone()).await;
+    let keys = keys.map_err(|e| BuildError::of("inference.keys", e))?;
     let money = Money::build(&in_force, store, catalogue.clone(), deps.metrics, server).await;
     let money = money.map_err(|e| BuildError::of("the budgets cannot be read", e))?;
     let router = Router::new(in_force, providers, catalogue.clone());
-    let inference = Arc::new(Inference::new(router, catalogue, privacy, cache, money));
+    let inference = Arc::new(Inference::new(router, catalogue, privacy, cache, money, keys));
     server.add_service(CacheServiceServer::new(CacheRpc(inference.clone())));
+    server.add_service(ProviderKeyServiceServer::new(KeysRpc(inference.clone())));
     let service = InferenceServiceServer::new(Rpc(inference.clone()));
     server.add_service(service.max_decoding_message_size(MAX_REQUEST_BYTES));
     let accounts = Accounts(inference);

@@ -10,13 +10,14 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
+use secrecy::SecretString;
 use slipway_telemetry::Metrics;
 
 use crate::builtin::{self, Builtin};
 use crate::cassette::{self, Recordings, ScriptError};
 use crate::error::{Error, ProviderError};
 use crate::model::{Completion, Delta, ModelInfo, Request, split_model};
-use crate::route::{Limits, Upstream};
+use crate::route::{Limits, Own, Upstream};
 use crate::settings::{ProviderKind, ProviderSettings, RecordingMode, Settings};
 
 mod anthropic;
@@ -112,10 +113,49 @@ pub(crate) struct Target {
     pub(crate) upstream: Arc<Upstream>,
 }
 
+impl Target {
+    /// Is called with the project's own keys, when it has some for this provider.
+    pub(crate) fn take(&mut self, own: &Own) {
+        if let Some(upstream) = own.get(&self.upstream.name) {
+            self.upstream = upstream.clone();
+        }
+    }
+}
+
 /// The providers in force, by name.
 pub(crate) struct Providers {
     default_model: String,
     by_name: BTreeMap<String, Arc<Upstream>>,
+    opener: Opener,
+}
+
+/// What it takes to open a provider once more.
+struct Opener {
+    settings: BTreeMap<String, ProviderSettings>,
+    recordings: Recordings,
+    replays: bool,
+    limits: Limits,
+}
+
+impl Opener {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            settings: settings.providers.clone(),
+            recordings: Recordings::new(&settings.recordings, settings.providers.values()),
+            replays: settings.recordings.mode == RecordingMode::Replay,
+            limits: Limits::of(&settings.breaker),
+        }
+    }
+
+    /// A provider with a client for each of its keys.
+    fn open(&self, name: &str, provider: &ProviderSettings, metrics: &Metrics) -> Result<Upstream, OpenError> {
+        let client = |one: ProviderSettings| Ok(self.recordings.of(name, &one, open(name, &one)?));
+        let clients = provider.with_each_key().map(client).collect::<Result<Vec<_>, OpenError>>()?;
+        let kind = provider.kind(name);
+        let plays = kind == ProviderKind::Script || self.replays;
+        let limits = Limits { opens: !plays, ..self.limits };
+        Ok(Upstream::new(name, kind.name(), clients, provider.max_retries, limits, metrics))
+    }
 }
 
 impl Providers {
@@ -126,24 +166,31 @@ impl Providers {
         let rules: Arc<dyn Provider> = Arc::new(Builtin::new(delay));
         let rules = Upstream::new(builtin::PROVIDER, builtin::PROVIDER, vec![rules], 0, limits, metrics);
         let mut by_name = BTreeMap::from([(builtin::PROVIDER.to_owned(), Arc::new(rules))]);
-        let recordings = Recordings::new(&settings.recordings, settings.providers.values());
+        let opener = Opener::new(settings);
         for (name, provider) in &settings.providers {
-            let clients = provider.with_each_key().map(|one| Ok(recordings.of(name, &one, open(name, &one)?)));
-            let clients = clients.collect::<Result<Vec<_>, OpenError>>()?;
-            let kind = provider.kind(name);
-            let plays = kind == ProviderKind::Script || settings.recordings.mode == RecordingMode::Replay;
-            let limits = Limits { opens: !plays, ..limits };
-            let upstream = Upstream::new(name, kind.name(), clients, provider.max_retries, limits, metrics);
-            by_name.insert(name.clone(), Arc::new(upstream));
+            by_name.insert(name.clone(), Arc::new(opener.open(name, provider, metrics)?));
         }
-        Ok(Self { default_model: settings.default_model.clone(), by_name })
+        Ok(Self { default_model: settings.default_model.clone(), by_name, opener })
     }
 
     /// These, for a test.
     #[cfg(test)]
     pub(crate) fn of(default_model: &str, upstreams: Vec<Upstream>) -> Self {
         let by_name = upstreams.into_iter().map(|u| (u.name.clone(), Arc::new(u))).collect();
-        Self { default_model: default_model.to_owned(), by_name }
+        Self { default_model: default_model.to_owned(), by_name, opener: Opener::new(&Settings::default()) }
+    }
+
+    /// True when the settings have a provider of this name that is called with a key.
+    pub(crate) fn takes_keys(&self, name: &str) -> bool {
+        self.opener.settings.get(name).is_some_and(|provider| provider.kind(name) != ProviderKind::Script)
+    }
+
+    /// A provider of the settings with other keys than theirs. How it stands is told to nobody: metrics know no projects.
+    pub(crate) fn with_keys(&self, name: &str, api_keys: Vec<SecretString>) -> Result<Upstream, Error> {
+        let missing = || Error::ProviderNotConfigured { provider: name.to_owned() };
+        let settings = self.opener.settings.get(name).ok_or_else(missing)?;
+        let own = ProviderSettings { api_key: None, api_keys, ..settings.clone() };
+        self.opener.open(name, &own, &Metrics::new()).map_err(|error| Error::Client(error.into()))
     }
 
     /// The model that an empty name means.

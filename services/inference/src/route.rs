@@ -4,7 +4,7 @@
 //! again after a pause. What keeps failing is set aside by its [`breaker`], so that later calls do not wait for it. Once a
 //! word was said there is no second try, but another model may go on from it where the caller allows that.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +88,9 @@ impl Router {
     }
 }
 
+/// Providers that a project calls with keys of its own, by their names.
+pub(crate) type Own = BTreeMap<String, Arc<Upstream>>;
+
 /// The models of a call, in order, and when the next one is tried.
 pub(crate) struct Way {
     asked: Target,
@@ -96,6 +99,14 @@ pub(crate) struct Way {
 }
 
 impl Way {
+    /// The same models, called with the project's own keys where it has some.
+    pub(crate) fn with(mut self, own: &Own) -> Self {
+        for target in std::iter::once(&mut self.asked).chain(&mut self.rest) {
+            target.take(own);
+        }
+        self
+    }
+
     /// The id of the model that was asked for.
     pub(crate) fn model(&self) -> &Arc<str> {
         &self.asked.id

@@ -19,8 +19,10 @@ mod accounts;
 pub(crate) use accounts::Accounts;
 
 mod cache;
+mod keys;
 
 pub(crate) use cache::CacheRpc;
+pub(crate) use keys::KeysRpc;
 
 /// The service behind its generated trait.
 pub(crate) struct Rpc(pub(crate) Arc<Inference>);

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use crate::cache::{Cache, Stats};
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Kind, ProviderError};
+use crate::keys::Keys;
 use crate::model::{CachePolicy, Completion, Fallback, Labels, Message, Request, Role, Wishes};
 use crate::money::{Answer, Meter, Money};
 use crate::privacy::{Privacy, Scope, Screened, unscreened};
@@ -18,11 +19,13 @@ use crate::route::{Journal, Routed, Router, Way};
 use crate::tokens::{self, Counted};
 
 mod budgets;
+mod keys;
 mod models;
 mod providers;
 mod usage;
 
 pub(crate) use budgets::{BudgetChange, Budgets, NewBudget};
+pub(crate) use keys::{ListedKeys, NewKey};
 pub(crate) use models::{Listed, ListedModel, Wanted};
 pub(crate) use providers::{ListedProvider, ListedProviders};
 pub(crate) use usage::{CallQuery, Calls, Estimated, UsageQuery, UsageSums};
@@ -70,11 +73,19 @@ pub(crate) struct Inference {
     privacy: Privacy,
     cache: Cache,
     money: Money,
+    keys: Keys,
 }
 
 impl Inference {
-    pub(crate) fn new(router: Router, catalogue: Arc<Catalogue>, privacy: Privacy, cache: Cache, money: Money) -> Self {
-        Self { router, catalogue, privacy, cache, money }
+    pub(crate) fn new(
+        router: Router,
+        catalogue: Arc<Catalogue>,
+        privacy: Privacy,
+        cache: Cache,
+        money: Money,
+        keys: Keys,
+    ) -> Self {
+        Self { router, catalogue, privacy, cache, money, keys }
     }
 
     fn providers(&self) -> &Providers {
@@ -89,7 +100,8 @@ impl Inference {
 
     /// An answer as the model writes it.
     pub(crate) async fn stream_complete(&self, ctx: &Ctx, asked: Asked) -> Result<Answered, Error> {
-        let way = self.router.way(&asked.model, asked.fallback)?;
+        let own = self.keys.of(ctx.project, self.providers()).await?;
+        let way = self.router.way(&asked.model, asked.fallback)?.with(&own);
         let Screened { request, restorer } = self.screen(ctx, way.leaves(), asked.request, asked.privacy).await?;
         let (meter, Routed { deltas, journal }) = self.answer(ctx, way, request, asked.labels, asked.cache).await?;
         let deltas = match restorer {
@@ -159,7 +171,8 @@ impl Inference {
 
     /// One tiny call with each key, set aside or not; a provider's failure is an answer.
     pub(crate) async fn test_connection(&self, ctx: &Ctx, model: &str) -> Result<Tested, Error> {
-        let target = self.providers().get(model)?;
+        let mut target = self.providers().get(model)?;
+        target.take(&self.keys.of(ctx.project, self.providers()).await?);
         let request = Request {
             model: target.model.clone(),
             messages: vec![Message::new(Role::User, "Say ok.")],

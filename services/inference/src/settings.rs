@@ -12,11 +12,13 @@ use crate::builtin;
 use crate::model::split_model;
 
 mod cache;
+mod keys;
 mod known;
 mod privacy;
 mod recordings;
 
 pub use cache::CacheSettings;
+pub use keys::KeysSettings;
 pub use privacy::PrivacySettings;
 pub use recordings::{RecordingMode, RecordingsSettings};
 
@@ -42,6 +44,8 @@ pub struct Settings {
     pub privacy: PrivacySettings,
     /// Answers that are kept.
     pub cache: CacheSettings,
+    /// What encrypts the keys that projects bring along.
+    pub keys: KeysSettings,
     /// Calls on tape.
     pub recordings: RecordingsSettings,
     /// Models that are tried in this order when one fails before its first token: from a model's id to others'.
@@ -85,6 +89,7 @@ impl Default for Settings {
             catalogue: CatalogueSettings::default(),
             privacy: PrivacySettings::default(),
             cache: CacheSettings::default(),
+            keys: KeysSettings::default(),
             recordings: RecordingsSettings::default(),
             fallbacks: BTreeMap::new(),
             fallback_when_refused: false,
@@ -282,6 +287,7 @@ impl Settings {
         }
         self.privacy.check()?;
         self.cache.check()?;
+        self.keys.check()?;
         self.recordings.check()?;
         self.check_fallbacks()?;
         self.providers.iter().try_for_each(|(name, provider)| check_provider(name, provider))
@@ -439,6 +445,8 @@ mod tests {
             ("[providers.local]\nbase_url = \"http://x\"\nscript = \"a.json\"", "inference.providers.local.script"),
             ("[cache]\nmib = 0", "inference.cache.mib"),
             ("[cache]\nmax_temperature = 3.0", "inference.cache.max_temperature"),
+            ("[keys]\nencryption_key = \"short\"", "inference.keys.encryption_key"),
+            ("[keys]\nold_encryption_keys = [\"short\"]", "inference.keys.old_encryption_keys"),
             ("[recordings]\nmode = \"replay\"", "inference.recordings.directory"),
             ("[providers.local]\nbase_url = \"http://x\"\napi_keys = [\"a\", \" \"]", "inference.providers.local.api_keys"),
             ("[breaker]\nfailures = 0", "inference.breaker.failures"),

@@ -3,6 +3,7 @@
 
 mod budget;
 mod call;
+mod key;
 mod migration;
 mod record;
 mod reserve;

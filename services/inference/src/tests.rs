@@ -5,6 +5,7 @@ use slipway_bus::Bus;
 use slipway_proto::inference as pb;
 use slipway_proto::inference::cache_service_client::CacheServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
+use slipway_proto::inference::provider_key_service_client::ProviderKeyServiceClient;
 use slipway_proto::inference::stream_complete_response::Event;
 use slipway_rpc::{Channel, Ctx, Fault, IdentityKey, ProjectId, Reason, Running, Server, UserId};
 use slipway_storage::{Durability, StoreSettings};
@@ -18,26 +19,37 @@ use crate::{CatalogueSettings, Deps, Recording, Settings};
 pub(crate) struct Suite {
     pub(crate) client: InferenceServiceClient<Channel>,
     pub(crate) cache: CacheServiceClient<Channel>,
+    pub(crate) keys: ProviderKeyServiceClient<Channel>,
     pub(crate) ctx: Ctx,
     _running: Running,
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 pub(crate) async fn suite(settings: &str) -> Suite {
+    let dir = tempfile::tempdir().unwrap();
+    let suite = suite_in(settings, &dir).await;
+    Suite { _dir: Some(dir), ..suite }
+}
+
+/// The same with a database that others had before, or will have.
+pub(crate) async fn suite_in(settings: &str, dir: &tempfile::TempDir) -> Suite {
+    suite_on(settings, deps(dir).await).await.unwrap()
+}
+
+pub(crate) async fn suite_on(settings: &str, deps: Deps) -> Result<Suite, slipway_rpc::BuildError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings: Settings = toml::from_str(settings).unwrap();
     let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
-    let dir = tempfile::tempdir().unwrap();
-    crate::build(&settings, deps(&dir).await, &mut server).await.unwrap();
+    crate::build(&settings, deps, &mut server).await?;
     let client = InferenceServiceClient::new(server.channel());
-    let cache = CacheServiceClient::new(server.channel());
+    let (cache, keys) = (CacheServiceClient::new(server.channel()), ProviderKeyServiceClient::new(server.channel()));
     let running = server.start().await;
     let ctx = Ctx::background(ProjectId(Uuid::now_v7()), UserId(Uuid::now_v7()), "");
-    Suite { client, cache, ctx, _running: running, _dir: dir }
+    Ok(Suite { client, cache, keys, ctx, _running: running, _dir: None })
 }
 
 /// A database of its own, on the engine that the environment names.
-async fn deps(dir: &tempfile::TempDir) -> Deps {
+pub(crate) async fn deps(dir: &tempfile::TempDir) -> Deps {
     let url = slipway_testkit::postgres::store_url(dir.path(), "inference").await.unwrap();
     let store = StoreSettings { url, durability: Durability::Process, ..StoreSettings::default() };
     Deps { store, bus: Bus::in_process(), metrics: Metrics::new() }

@@ -14,6 +14,7 @@ impl MigratorTrait for Migrator {
         let mut all = slipway_storage::shared_migrations();
         all.push(Box::new(Ledger));
         all.push(Box::new(Budgets));
+        all.push(Box::new(ProviderKeys));
         all
     }
 }
@@ -68,6 +69,68 @@ impl MigrationTrait for Budgets {
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }
+}
+
+struct ProviderKeys;
+
+impl MigrationName for ProviderKeys {
+    fn name(&self) -> &str {
+        "m00000103_provider_keys"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for ProviderKeys {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        create_provider_key(manager).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table(ProviderKey::Table).to_owned()).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+/// The keys of projects for providers, encrypted.
+async fn create_provider_key(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let text = |column: ProviderKey| ColumnDef::new(column).text().not_null().to_owned();
+    let table = Table::create()
+        .table(ProviderKey::Table)
+        .col(ColumnDef::new(ProviderKey::Id).uuid().not_null().primary_key())
+        .col(ColumnDef::new(ProviderKey::ProjectId).uuid().not_null())
+        .col(text(ProviderKey::Provider))
+        .col(text(ProviderKey::Title))
+        .col(text(ProviderKey::Fingerprint))
+        .col(text(ProviderKey::LastFour))
+        .col(text(ProviderKey::KekId))
+        .col(ColumnDef::new(ProviderKey::WrappedKey).binary().not_null())
+        .col(ColumnDef::new(ProviderKey::SealedKey).binary().not_null())
+        .col(ColumnDef::new(ProviderKey::CreateTime).big_integer().not_null())
+        .col(ColumnDef::new(ProviderKey::RotateTime).big_integer().not_null())
+        .to_owned();
+    manager.create_table(table).await?;
+    let by_project =
+        Index::create().name("provider_key_by_project").table(ProviderKey::Table).col(ProviderKey::ProjectId).to_owned();
+    manager.create_index(by_project).await
+}
+
+#[derive(DeriveIden)]
+enum ProviderKey {
+    Table,
+    Id,
+    ProjectId,
+    Provider,
+    Title,
+    Fingerprint,
+    LastFour,
+    KekId,
+    WrappedKey,
+    SealedKey,
+    CreateTime,
+    RotateTime,
 }
 
 /// One row a call, written once it has ended.
