@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod inference;
+mod keys;
 mod models;
 mod money;
 
 pub(crate) use inference::Inference;
+pub(crate) use keys::Keys;
 pub(crate) use models::{Ability, Models};
 pub(crate) use money::{Budget, Dimension, Subject, Usage, Window};
 

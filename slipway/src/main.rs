@@ -84,6 +84,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Budget(command) => client::budget(&Api::new(&global)?, &out, command).await,
         Command::Health => client::health(&Api::new(&global)?, &out).await,
         Command::DeadLetters(command) => client::letters(&Api::new(&global)?, &out, command).await,
+        Command::Inference(Inference::Keys(command)) => client::keys(&Api::new(&global)?, &out, command).await,
         Command::Inference(Inference::Record { provider, model, prompt, out: file }) => {
             record::record(&load()?.settings, &out, &provider, &model, &prompt, &file).await
         }

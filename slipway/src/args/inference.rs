@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-/// What can be done about language models without a server.
+use super::Keys;
+
+/// What can be done about language models.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Inference {
     /// Ask a provider of the settings once and write down what passes, without any key: a recording for tests, and beside it
@@ -23,6 +25,9 @@ pub(crate) enum Inference {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// The project's own keys for providers.
+    #[command(subcommand)]
+    Keys(Keys),
 }
 
 #[cfg(test)]

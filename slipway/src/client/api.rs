@@ -9,6 +9,7 @@ use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
 use slipway_proto::inference::budget_service_client::BudgetServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
+use slipway_proto::inference::provider_key_service_client::ProviderKeyServiceClient;
 use slipway_proto::inference::usage_service_client::UsageServiceClient;
 use slipway_proto::operations::operations_service_client::OperationsServiceClient;
 use slipway_proto::planner::planner_service_client::PlannerServiceClient;
@@ -54,6 +55,7 @@ pub(crate) struct Api {
     pub(crate) models: InferenceServiceClient<Wire>,
     pub(crate) usage: UsageServiceClient<Wire>,
     pub(crate) budgets: BudgetServiceClient<Wire>,
+    pub(crate) keys: ProviderKeyServiceClient<Wire>,
     pub(crate) health: HealthClient<Wire>,
     pub(crate) operations: OperationsServiceClient<Wire>,
 }
@@ -91,6 +93,7 @@ impl Api {
             health: HealthClient::new(wire.clone()),
             usage: UsageServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             budgets: BudgetServiceClient::new(wire.clone()),
+            keys: ProviderKeyServiceClient::new(wire.clone()),
             models: InferenceServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             operations: OperationsServiceClient::new(wire).max_decoding_message_size(MAX_MESSAGE),
         })
