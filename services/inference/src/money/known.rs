@@ -21,6 +21,8 @@ const TOPIC: &str = "budgets";
 pub(crate) struct KnownBudgets {
     store: LedgerStore,
     by_owner: RwLock<Arc<ByOwner>>,
+    /// Held while they are read: what was read before a change must not replace what was read after it.
+    reading: tokio::sync::Mutex<()>,
 }
 
 /// By the project, or the organisation where the budget is its.
@@ -28,11 +30,12 @@ type ByOwner = HashMap<(bool, Uuid), Vec<Arc<Budget>>>;
 
 impl KnownBudgets {
     pub(super) fn new(store: LedgerStore) -> Self {
-        Self { store, by_owner: RwLock::default() }
+        Self { store, by_owner: RwLock::default(), reading: tokio::sync::Mutex::default() }
     }
 
     /// Reads all of them again.
     pub(crate) async fn refresh(&self) -> Result<(), StorageError> {
+        let _one_at_a_time = self.reading.lock().await;
         let mut by_owner = ByOwner::new();
         for budget in self.store.all_budgets().await? {
             let owner = match budget.kind {

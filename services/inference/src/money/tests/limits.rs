@@ -117,6 +117,31 @@ async fn room_comes_back_when_less_is_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_in_force_at_once_whoever_reads_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let bank = Arc::new(bank(&database(&dir).await).await);
+    let budget = bank.budget(SubjectKind::Project, WindowKind::Day, 1).await;
+    let payer = Payer::of(&bank.ctx, Labels::default());
+    let mut reading = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let bank = bank.clone();
+        reading.spawn(async move {
+            loop {
+                bank.money.budgets().refresh().await.unwrap();
+            }
+        });
+    }
+    for version in 2..60 {
+        assert!(bank.money.store().update_budget(&Budget { version, ..budget.clone() }).await.unwrap());
+        bank.money.budgets().changed().await.unwrap();
+        tokio::task::yield_now().await;
+        let known = bank.money.budgets().of(&payer);
+        assert_eq!(known[0].0.version, version);
+    }
+    reading.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn thresholds_are_told_once() {
     let dir = tempfile::tempdir().unwrap();
     let bank = bank(&database(&dir).await).await;
