@@ -128,7 +128,7 @@ impl Report {
     }
 
     /// Adds a round and says at once what came of it: a long run is watched.
-    #[allow(clippy::print_stderr, reason = "the table is what the test is run for")]
+    #[expect(clippy::print_stderr, reason = "the table is what the test is run for")]
     pub(super) fn add(&mut self, row: Row) {
         let line = row.line();
         eprint!("{}", if self.rows.is_empty() { self.heading() + &line } else { line });
@@ -140,7 +140,7 @@ impl Report {
     }
 
     /// Says what stands behind the figures.
-    #[allow(clippy::print_stderr, reason = "the table is what the test is run for")]
+    #[expect(clippy::print_stderr, reason = "the table is what the test is run for")]
     pub(super) fn print_details(&self) {
         eprint!("{}", self.details());
     }

@@ -1,5 +1,7 @@
 //! What looking costs, printed: `cargo test --release -p slipway-secrets --test speed -- --ignored --nocapture`.
 
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "the figures are what it is run for")]
+
 use std::hint::black_box;
 use std::time::Duration;
 

@@ -25,7 +25,7 @@ mod kms;
 #[cfg(test)]
 mod tests;
 
-pub use kms::KmsError;
+pub(crate) use kms::KmsError;
 pub(crate) use kms::read_key;
 
 use envelope::Owner;

@@ -30,7 +30,7 @@ pub(crate) fn all() -> Vec<(String, String)> {
 
 fn read(path: &Path, files: &mut Vec<(String, String)>) {
     if path.is_dir() {
-        let mut inside: Vec<PathBuf> = std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()).collect();
+        let mut inside: Vec<PathBuf> = std::fs::read_dir(path).expect("a directory").flatten().map(|e| e.path()).collect();
         inside.sort();
         inside.iter().for_each(|p| read(p, files));
     } else if path.ends_with("compose/compose.yaml") {

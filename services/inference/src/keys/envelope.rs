@@ -42,7 +42,7 @@ pub(crate) async fn decrypt(kms: &dyn Kms, owner: Owner<'_>, sealed: &Sealed) ->
     let wrapped = Wrapped { kek_id: sealed.kek_id.clone(), bytes: sealed.wrapped.clone() };
     let data_key = kms.unwrap(&wrapped, &bound_to).await?;
     let plain = open(&data_key, &sealed.bytes, &bound_to).and_then(|bytes| String::from_utf8(bytes).ok());
-    plain.map(SecretString::from).ok_or_else(|| KmsError::Mismatch(wrapped.kek_id))
+    plain.map(SecretString::from).ok_or(KmsError::Mismatch(wrapped.kek_id))
 }
 
 #[cfg(test)]

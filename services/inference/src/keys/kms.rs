@@ -30,7 +30,7 @@ pub(crate) struct Wrapped {
 
 /// Why a key cannot be wrapped or unwrapped.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum KmsError {
+pub(crate) enum KmsError {
     /// There is no key-encryption key at all.
     #[error(
         "no key-encryption key is set; set SLIPWAY_INFERENCE__KEYS__ENCRYPTION_KEY to 32 random bytes in base64 (openssl rand -base64 32)"

@@ -67,7 +67,7 @@ async fn a_projects_calls_take_its_own_key_and_nobody_elses_do() {
     let key = add(&suite, &suite.ctx, &format!(" {PLANTED}\n")).await.unwrap();
     assert_eq!((key.last_four.as_str(), key.fingerprint.len()), ("cdef", 16));
     assert_eq!(ask(&suite, &suite.ctx).await.unwrap(), "cdef");
-    assert_eq!(list(&suite, &suite.ctx).await, [key.clone()]);
+    assert_eq!(list(&suite, &suite.ctx).await, std::slice::from_ref(&key));
 
     let other = stranger();
     assert_eq!(ask(&suite, &other).await.unwrap(), "0000");
