@@ -193,6 +193,26 @@ async fn names_leave_as_pseudonyms_and_come_back_in_the_answer() {
 }
 
 #[tokio::test]
+async fn pseudonyms_are_those_of_a_conversation() {
+    let provider = echo().await;
+    let suite = suite_with(SuiteOptions::with_provider(&provider.base_url())).await;
+    let mut client = suite.client().unwrap();
+    let (one, other) = ("0197b000-0000-7000-8000-00000000000a", "0197b000-0000-7000-8000-00000000000b");
+    for conversation in [one, one, other, ""] {
+        let prompt = Prompt {
+            messages: vec![Message { role: Role::User.into(), text: "why does shop-api restart?".into(), ..Default::default() }],
+            private_names: vec![PrivateName { name: "shop-api".into(), kind: NameKind::Resource.into() }],
+            conversation_id: conversation.into(),
+            ..Default::default()
+        };
+        client.inference.complete(CompleteRequest { prompt: Some(prompt) }).await.unwrap();
+    }
+    let sent: Vec<_> = provider.requests().iter().map(|r| r["messages"][0]["content"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(sent[0], sent[1]);
+    assert!(sent[0] != sent[2] && sent[0] != sent[3] && sent[2] != sent[3], "{sent:?}");
+}
+
+#[tokio::test]
 async fn what_is_kept_back_does_not_leave() {
     let provider = Provider::saying(&["done"]).await.unwrap();
     let mut options = SuiteOptions::with_provider(&provider.base_url());

@@ -102,7 +102,8 @@ impl Inference {
     pub(crate) async fn stream_complete(&self, ctx: &Ctx, asked: Asked) -> Result<Answered, Error> {
         let own = self.keys.of(ctx.project, self.providers()).await?;
         let way = self.router.way(&asked.model, asked.fallback)?.with(&own);
-        let Screened { request, restorer } = self.screen(ctx, way.leaves(), asked.request, asked.privacy).await?;
+        let screening = self.screen(ctx, way.leaves(), asked.request, asked.privacy, asked.labels);
+        let Screened { request, restorer } = screening.await?;
         let (meter, Routed { deltas, journal }) = self.answer(ctx, way, request, asked.labels, asked.cache).await?;
         let deltas = match restorer {
             Some(restorer) => restorer.restore(deltas),
@@ -154,19 +155,20 @@ impl Inference {
     pub(crate) async fn count_tokens(&self, ctx: &Ctx, asked: Asked) -> Result<(String, Counted), Error> {
         let target = self.providers().get(&asked.model)?;
         let leaves = self.router.way(&asked.model, asked.fallback)?.leaves();
-        let mut request = self.screen(ctx, leaves, asked.request, asked.privacy).await?.request;
+        let mut request = self.screen(ctx, leaves, asked.request, asked.privacy, asked.labels).await?.request;
         request.model = target.model;
         let counted = tokio::task::spawn_blocking(move || tokens::count(&request)).await.map_err(|_| Error::Counting)?;
         Ok((target.id.to_string(), counted))
     }
 
     /// The request as its models may see it: the rules in this process are told everything, and nobody else is.
-    async fn screen(&self, ctx: &Ctx, leaves: bool, request: Request, wishes: Wishes) -> Result<Screened, Error> {
+    async fn screen(&self, ctx: &Ctx, leaves: bool, request: Request, wishes: Wishes, labels: Labels) -> Result<Screened, Error> {
         if !leaves {
             return Ok(Screened { request: unscreened(request, wishes), restorer: None });
         }
         let project = ctx.project.0.to_string();
-        self.privacy.screen(request, wishes, Scope { project: &project, conversation: "" }).await
+        let conversation = labels.conversation.map(|id| id.to_string()).unwrap_or_default();
+        self.privacy.screen(request, wishes, Scope { project: &project, conversation: &conversation }).await
     }
 
     /// One tiny call with each key, set aside or not; a provider's failure is an answer.

@@ -60,6 +60,11 @@ pub(crate) struct StateItem {
 }
 
 impl ReasoningState {
+    /// The record that these pieces make; `None` when there are none.
+    pub(crate) fn made_of(items: Vec<StateItem>, wire: &str, model: &str) -> Option<Box<Self>> {
+        (!items.is_empty()).then(|| Box::new(Self { wire: wire.to_owned(), model: model.to_owned(), items }))
+    }
+
     /// Reads what `to_bytes` wrote.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()

@@ -219,10 +219,8 @@ impl http::Reader for Reader {
     fn end(&mut self, at: &Endpoint) -> Result<Delta, ProviderError> {
         let Some(finish) = self.finish else { return Err(at.broke_off()) };
         let finish = if finish == Finish::Stop && self.calls > 0 { Finish::ToolCalls } else { finish };
-        let items = std::mem::take(&mut self.state);
-        let state =
-            (!items.is_empty()).then(|| Box::new(ReasoningState { wire: WIRE.to_owned(), model: self.model.clone(), items }));
-        Ok(Delta::Completed { finish, usage: self.tally.total(), reasoning_state: state })
+        let reasoning_state = ReasoningState::made_of(std::mem::take(&mut self.state), WIRE, &self.model);
+        Ok(Delta::Completed { finish, usage: self.tally.total(), reasoning_state })
     }
 
     fn tally(&mut self) -> &mut Tally {

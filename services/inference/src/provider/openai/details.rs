@@ -37,8 +37,7 @@ impl Details {
 
     /// The record, when there is one that callers can hand back.
     pub(super) fn into_state(self, model: &str) -> Option<Box<ReasoningState>> {
-        (!self.items.is_empty())
-            .then(|| Box::new(ReasoningState { wire: OPENROUTER.to_owned(), model: model.to_owned(), items: self.items }))
+        ReasoningState::made_of(self.items, OPENROUTER, model)
     }
 }
 

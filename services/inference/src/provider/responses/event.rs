@@ -298,10 +298,8 @@ impl http::Reader for Reader {
             Finish::Stop if self.refused => Finish::Refusal,
             other => other,
         };
-        let items = std::mem::take(&mut self.state);
-        let state =
-            (!items.is_empty()).then(|| Box::new(ReasoningState { wire: WIRE.to_owned(), model: self.model.clone(), items }));
-        Ok(Delta::Completed { finish, usage: self.tally.total(), reasoning_state: state })
+        let reasoning_state = ReasoningState::made_of(std::mem::take(&mut self.state), WIRE, &self.model);
+        Ok(Delta::Completed { finish, usage: self.tally.total(), reasoning_state })
     }
 
     fn tally(&mut self) -> &mut Tally {
