@@ -129,7 +129,7 @@ async fn litellm_is_an_upstream_in_three_protocols() {
         let unknown = inference.complete(prompt(&format!("{provider}/nothing"), "hi")).await.unwrap_err();
         assert!(matches!(unknown.code(), Code::NotFound | Code::InvalidArgument), "{provider}: {unknown:?}");
         let down = inference.complete(prompt(&format!("{provider}/bridge"), "be overloaded")).await;
-        refused(down, Code::Unavailable, "PROVIDER_UNAVAILABLE");
+        refused(down, Code::Unavailable, "PROVIDER_OVERLOADED");
     }
 
     // A client of another language through us and through the proxy, tools and their results included.

@@ -11,6 +11,7 @@ use slipway_proto::inference::{
 };
 use slipway_testkit::{Provider, Step, SuiteOptions};
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use crate::story::{self, refused, suite, suite_with};
 
@@ -108,23 +109,35 @@ async fn provider_errors_are_told_apart_with_advice() {
             "auth" => (401, json!({"error": {"message": "Incorrect API key", "code": "invalid_api_key"}})),
             "credit" => (429, json!({"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}})),
             "rate" => (429, json!({"error": {"message": "Rate limit reached", "code": "rate_limit_exceeded"}})),
-            "long" => (400, json!({"error": {"message": "maximum context length is 10", "code": "context_length_exceeded"}})),
+            "right" => {
+                (403, json!({"error": {"message": "Project `p` does not have access to model `m`", "code": "model_not_found"}}))
+            }
+            "long" => {
+                let message = "This model's maximum context length is 10 tokens. However, your messages resulted in 12 tokens.";
+                (400, json!({"error": {"message": message, "code": "context_length_exceeded"}}))
+            }
             "refused" => (400, json!({"error": {"message": "content policy", "code": "content_policy_violation"}})),
             "bad" => (400, json!({"error": {"message": "unknown field"}})),
-            _ => (503, json!({"error": {"message": "overloaded"}})),
+            "busy" => (503, json!({"error": {"message": "overloaded"}})),
+            _ => (500, json!({"error": {"message": "broken"}})),
         };
         vec![Step::Refuse(code, body)]
     });
     let provider = provider.await.unwrap();
     let suite = suite_with(SuiteOptions::with_provider(&provider.base_url())).await;
     let client = suite.client().unwrap();
+    let long = client.inference.clone().complete(CompleteRequest { prompt: Some(prompt("long")) }).await.unwrap_err();
+    let told = long.get_details_error_info().unwrap().metadata;
+    assert_eq!((told["limit_tokens"].as_str(), told["prompt_tokens"].as_str()), ("10", "12"));
     for (text, code, reason) in [
         ("auth", Code::FailedPrecondition, "PROVIDER_AUTH_FAILED"),
+        ("right", Code::FailedPrecondition, "PROVIDER_PERMISSION_DENIED"),
         ("credit", Code::FailedPrecondition, "PROVIDER_CREDIT_EXHAUSTED"),
         ("rate", Code::ResourceExhausted, "PROVIDER_RATE_LIMITED"),
         ("long", Code::InvalidArgument, "CONTEXT_TOO_LONG"),
         ("refused", Code::FailedPrecondition, "CONTENT_REFUSED"),
         ("bad", Code::InvalidArgument, "PROVIDER_REJECTED_REQUEST"),
+        ("busy", Code::Unavailable, "PROVIDER_OVERLOADED"),
         ("down", Code::Unavailable, "PROVIDER_UNAVAILABLE"),
     ] {
         let answer = client.inference.clone().complete(CompleteRequest { prompt: Some(prompt(text)) }).await;

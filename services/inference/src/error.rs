@@ -117,6 +117,8 @@ pub struct ProviderError {
     pub(crate) usage: Option<Box<Usage>>,
     /// For `ContextTooLong`: what the provider said of sizes.
     pub(crate) size: Option<Box<Size>>,
+    /// What a person can do about this one, where the kind's advice is too general.
+    pub(crate) advice: Option<&'static str>,
     /// The cause, for the log.
     #[source]
     pub cause: Option<BoxError>,
@@ -132,6 +134,7 @@ impl ProviderError {
             retry_after: None,
             usage: None,
             size: None,
+            advice: None,
             cause: None,
         }
     }
@@ -145,6 +148,7 @@ impl ProviderError {
             retry_after: self.retry_after,
             usage: self.usage.clone(),
             size: self.size.clone(),
+            advice: self.advice,
             cause: self.cause.as_ref().map(|cause| cause.to_string().into()),
         }
     }
@@ -158,13 +162,13 @@ impl ProviderError {
 
 impl From<ProviderError> for Fault {
     fn from(error: ProviderError) -> Self {
-        let message = format!("{error}; {}", error.kind.advice());
+        let message = format!("{error}; {}", error.advice.unwrap_or(error.kind.advice()));
         let mut fault = Fault::new(error.kind.reason(), message).with("provider", &error.provider);
         if let Some(delay) = error.retry_after {
             fault = fault.retry_after(delay);
         }
         let size = error.size.map(|s| *s).unwrap_or_default();
-        for (name, tokens) in [("limit_tokens", size.limit), ("sent_tokens", size.sent)] {
+        for (name, tokens) in [("limit_tokens", size.limit), ("prompt_tokens", size.sent)] {
             if let Some(tokens) = tokens {
                 fault = fault.with(name, tokens);
             }
@@ -369,9 +373,16 @@ mod tests {
 
     #[test]
     fn only_failures_that_pass_are_retried() {
-        for kind in [Kind::Auth, Kind::CreditExhausted, Kind::ContextTooLong, Kind::BadRequest, Kind::TimeoutBetweenDeltas] {
+        for kind in [
+            Kind::Auth,
+            Kind::Permission,
+            Kind::CreditExhausted,
+            Kind::ContextTooLong,
+            Kind::BadRequest,
+            Kind::TimeoutBetweenDeltas,
+        ] {
             assert!(!kind.is_retryable(), "{kind:?}");
         }
-        assert!(Kind::Server.is_retryable());
+        assert!(Kind::Server.is_retryable() && Kind::Overloaded.is_retryable());
     }
 }

@@ -22,14 +22,26 @@ mod tests;
 pub use file::Recording;
 
 /// Headers that may be written down, by name.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 21] = [
     "accept",
+    "anthropic-ratelimit-input-tokens-remaining",
+    "anthropic-ratelimit-input-tokens-reset",
+    "anthropic-ratelimit-output-tokens-remaining",
+    "anthropic-ratelimit-output-tokens-reset",
+    "anthropic-ratelimit-requests-remaining",
+    "anthropic-ratelimit-requests-reset",
+    "anthropic-ratelimit-tokens-remaining",
+    "anthropic-ratelimit-tokens-reset",
     "anthropic-version",
     "content-type",
     "host",
     "retry-after",
     "retry-after-ms",
     "user-agent",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-reset-tokens",
     "x-should-retry",
     "x-title",
 ];
@@ -189,6 +201,12 @@ impl Seen {
             let mut told = json!({"kind": format!("{:?}", error.kind), "message": error.message});
             if let Some(wait) = error.retry_after {
                 merge(&mut told, json!({"retry_after_ms": wait.as_millis() as u64}));
+            }
+            let size = error.size.map(|s| *s).unwrap_or_default();
+            for (name, tokens) in [("limit_tokens", size.limit), ("prompt_tokens", size.sent)] {
+                if let Some(tokens) = tokens {
+                    merge(&mut told, json!({ name: tokens }));
+                }
             }
             if let Some(used) = error.usage {
                 merge(&mut told, json!({"usage": usage(&used)}));

@@ -1,6 +1,6 @@
 //! Every recording under `recordings/`, replayed in many ways. A new file there is a new test.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -231,6 +231,29 @@ fn garble(body: &mut Vec<u8>, seed: u64) {
         if body.is_empty() {
             return;
         }
+    }
+}
+
+#[test]
+fn every_kind_of_failure_is_among_the_recordings() {
+    let read = |(kind, path): (String, PathBuf)| Case::read(&kind, &path).expected["error"]["kind"].as_str().map(str::to_owned);
+    let kinds: HashSet<String> = found().into_iter().filter_map(read).collect();
+    // A connection that breaks is what every recording is cut for; one that is missing is no provider's failure.
+    for kind in [
+        Kind::Auth,
+        Kind::Permission,
+        Kind::RateLimited,
+        Kind::CreditExhausted,
+        Kind::ContextTooLong,
+        Kind::ContentRefused,
+        Kind::ModelNotFound,
+        Kind::BadRequest,
+        Kind::Overloaded,
+        Kind::Server,
+        Kind::TimeoutBeforeAnswer,
+        Kind::TimeoutBetweenDeltas,
+    ] {
+        assert!(kinds.contains(&format!("{kind:?}")), "no recording ends with {kind:?}");
     }
 }
 

@@ -17,8 +17,9 @@ use futures::{FutureExt as _, StreamExt as _};
 use reqwest::{Response, Url};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
+use super::failure::{self, network};
 use super::frames::{Frames, TooLarge};
-use super::{Endpoint, Reader, failure};
+use super::{Endpoint, Reader};
 use crate::error::{Kind, ProviderError};
 use crate::model::Delta;
 
@@ -114,8 +115,7 @@ impl<R: Reader> Call<R> {
                 Poll::Ready(Some(self.ended(body)))
             }
             Poll::Ready(Some(Err(error))) => {
-                let error = error.without_url();
-                let error = self.at.broke_off().caused_by(error);
+                let error = network::broke_off(&self.at, error);
                 Poll::Ready(Some(self.failed(error)))
             }
             Poll::Ready(None) => {
@@ -277,10 +277,7 @@ pub(super) async fn send(at: &Endpoint, url: Url, request: Bytes) -> Result<Resp
     let sent = at.client.post(url).headers(at.headers.clone()).body(request).send();
     match timeout(at.headers_timeout, sent).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => {
-            let message = if error.is_connect() { "cannot be reached" } else { "broke off before it answered" };
-            Err(at.error(Kind::Network, message).caused_by(error.without_url()))
-        }
+        Ok(Err(error)) => Err(network::not_sent(at, error)),
         Err(_) => {
             let message = format!("did not answer within {:?}", at.headers_timeout);
             Err(at.error(Kind::TimeoutBeforeAnswer, message))

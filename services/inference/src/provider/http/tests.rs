@@ -124,7 +124,7 @@ async fn errors_inside_a_stream_keep_what_was_said() {
     let deltas: Vec<_> = timeout(PATIENCE, upstream.provider("fake").stream(&request()).collect()).await.unwrap();
     assert_eq!(deltas[0].as_ref().unwrap(), &Delta::Started);
     assert_eq!(deltas[1].as_ref().unwrap(), &Delta::Text("so far".into()));
-    assert_eq!(deltas[2].as_ref().unwrap_err().kind, Kind::Server);
+    assert_eq!(deltas[2].as_ref().unwrap_err().kind, Kind::Overloaded);
     assert_eq!(deltas.len(), 3);
     // Something was said: no second attempt.
     assert_eq!(upstream.count(), 1);
@@ -151,9 +151,11 @@ async fn nothing_is_tried_twice_here() {
     let failed = stream("data: {\"error\":{\"message\":\"x\",\"code\":502}}\n\n");
     for (script, kind) in [
         (refused("401 Unauthorized"), Kind::Auth),
+        (refused("403 Forbidden"), Kind::Permission),
         (refused("400 Bad Request"), Kind::BadRequest),
         (refused("402 Payment Required"), Kind::CreditExhausted),
         (refused("500 Internal Server Error"), Kind::Server),
+        (refused("529 Overloaded"), Kind::Overloaded),
         (failed, Kind::Server),
     ] {
         let upstream = Upstream::start(vec![script, stream(RECORDED)]).await;
