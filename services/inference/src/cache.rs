@@ -12,7 +12,7 @@ use slipway_rpc::ProjectId;
 use slipway_telemetry::Metrics;
 
 use crate::model::{CacheHit, CachePolicy, Delta, HitKind, Request};
-use crate::provider::Deltas;
+use crate::provider::Answer;
 use crate::route::Way;
 use crate::settings::CacheSettings;
 
@@ -42,6 +42,14 @@ pub(crate) struct Cache {
     counters: Counters,
 }
 
+/// How a call with a key begins.
+pub(crate) enum Lead<M> {
+    /// It is made: its first reader.
+    Call(Answer),
+    /// The same call has begun in the meantime, for another caller: what this one had for it is given back.
+    Shared(Answer, CacheHit, M),
+}
+
 /// The calls under way, by key. An entry whose call has ended is dead and goes when it is next come across.
 #[derive(Default)]
 struct Flights(Mutex<HashMap<Key, Weak<Flight>>>);
@@ -67,7 +75,7 @@ impl Cache {
     }
 
     /// The answer, if it is there or on its way. `Refresh` wants neither.
-    pub(crate) async fn find(&self, key: &Key, policy: CachePolicy) -> Option<(Deltas, CacheHit)> {
+    pub(crate) async fn find(&self, key: &Key, policy: CachePolicy) -> Option<(Answer, CacheHit)> {
         if policy == CachePolicy::Refresh {
             return None;
         }
@@ -75,23 +83,30 @@ impl Cache {
             return Some(found);
         }
         match self.flights.find(key)?.join() {
-            Some(deltas) => Some(self.shared(key, deltas)),
+            Some(answer) => Some(self.shared(key, answer)),
             // It has ended in this moment.
             None => self.recall(key).await,
         }
     }
 
-    /// A call's own stream, of which nothing has been asked yet: others may join it from now on, and its answer is kept when
-    /// it is whole. Should the same call have begun in the meantime, this one is dropped for
-    /// it, and where its answer is from is told. `model`: who is to answer.
-    pub(crate) fn lead(&self, key: Key, policy: CachePolicy, model: &str, deltas: Deltas) -> (Deltas, Option<CacheHit>) {
+    /// Begins a call: others may join it from now on, and its answer is kept when it is whole. Should the same call have
+    /// begun in the meantime, that one is joined. `model`: who is to answer; `call`: the call's stream, made of `means`.
+    pub(crate) fn lead<M>(
+        &self,
+        key: Key,
+        policy: CachePolicy,
+        model: &str,
+        means: M,
+        call: impl FnOnce(M) -> Answer,
+    ) -> Lead<M> {
         let mut flights = self.flights.lock();
         let begun = flights.get(&key).and_then(Weak::upgrade).filter(|_| policy != CachePolicy::Refresh);
         if let Some(joined) = begun.clone().and_then(Flight::join) {
             drop(flights);
-            let (deltas, hit) = self.shared(&key, joined);
-            return (deltas, Some(hit));
+            let (answer, hit) = self.shared(&key, joined);
+            return Lead::Shared(answer, hit, means);
         }
+        let deltas = call(means);
         let deltas = match &self.kept {
             Some(kept) => keep(key, model, kept.clone(), deltas),
             None => deltas,
@@ -102,18 +117,18 @@ impl Cache {
         drop(flights);
         flight.at_end(End { flights: self.flights.clone(), key });
         self.counters.miss(key.project);
-        (leader, None)
+        Lead::Call(leader)
     }
 
-    async fn recall(&self, key: &Key) -> Option<(Deltas, CacheHit)> {
+    async fn recall(&self, key: &Key) -> Option<(Answer, CacheHit)> {
         let answer = self.kept.as_ref()?.get(key).await?;
         self.counters.hit(key.project, HitKind::Exact);
         Some((answer.play(), CacheHit { kind: HitKind::Exact, age: answer.age() }))
     }
 
-    fn shared(&self, key: &Key, deltas: Deltas) -> (Deltas, CacheHit) {
+    fn shared(&self, key: &Key, answer: Answer) -> (Answer, CacheHit) {
         self.counters.hit(key.project, HitKind::Shared);
-        (deltas, CacheHit { kind: HitKind::Shared, age: Duration::ZERO })
+        (answer, CacheHit { kind: HitKind::Shared, age: Duration::ZERO })
     }
 
     /// Forgets what is kept for a project, and tells how many answers that were.
@@ -157,6 +172,6 @@ impl Flights {
 }
 
 /// Deltas that are there already, as a stream.
-fn played(deltas: Arc<[Delta]>) -> Deltas {
+fn played(deltas: Arc<[Delta]>) -> Answer {
     stream::iter(0..deltas.len()).map(move |n| Ok(deltas[n].clone())).boxed()
 }

@@ -180,6 +180,50 @@ impl From<ProviderError> for Fault {
     }
 }
 
+/// Why an answer that is on its way breaks off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    /// The provider failed.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// What the call cost cannot be written down.
+    #[error("the ledger failed")]
+    Ledger(#[from] StorageError),
+}
+
+impl Broken {
+    /// The same for another caller.
+    pub(crate) fn copy(&self) -> Self {
+        match self {
+            Self::Provider(error) => Self::Provider(error.copy()),
+            Self::Ledger(error) => Self::Ledger(error.clone()),
+        }
+    }
+
+    /// The stable reason that callers see.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Provider(error) => error.kind.reason(),
+            Self::Ledger(error) => Fault::from(Error::Store(error.clone())).reason(),
+        }
+    }
+}
+
+impl From<Broken> for Error {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Provider(error) => Self::Provider(error),
+            Broken::Ledger(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<Broken> for Fault {
+    fn from(broken: Broken) -> Self {
+        Error::from(broken).into()
+    }
+}
+
 /// Why a call of this service fails.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {

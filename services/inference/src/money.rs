@@ -31,7 +31,7 @@ use crate::store::{LedgerStore, Reservation, Wanted, WindowRef};
 
 pub(crate) use estimate::Estimate;
 pub(crate) use known::KnownBudgets;
-pub(crate) use meter::{Answer, Meter};
+pub(crate) use meter::Meter;
 
 use estimate::Outputs;
 use ledger::Ledger;

@@ -15,7 +15,7 @@ use slipway_telemetry::Metrics;
 
 use crate::builtin::{self, Builtin};
 use crate::cassette::{self, Recordings, ScriptError};
-use crate::error::{Error, ProviderError};
+use crate::error::{Broken, Error, ProviderError};
 use crate::model::{Completion, Delta, ModelInfo, Request, split_model};
 use crate::route::{Limits, Own, Upstream};
 use crate::settings::{ProviderKind, ProviderSettings, RecordingMode, Settings};
@@ -57,8 +57,11 @@ pub(crate) struct Sent {
     pub(crate) response: reqwest::Response,
 }
 
-/// An answer as a stream; dropping it drops the provider's connection.
+/// A provider's answer as a stream; dropping it drops the provider's connection.
 pub(crate) type Deltas = BoxStream<'static, Result<Delta, ProviderError>>;
+
+/// An answer on its way to callers, measured or free: from below the meter, or from a cache.
+pub(crate) type Answer = BoxStream<'static, Result<Delta, Broken>>;
 
 /// The whole answer of a stream.
 pub(crate) async fn collect<E>(mut deltas: BoxStream<'static, Result<Delta, E>>) -> Result<Completion, E> {

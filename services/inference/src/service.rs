@@ -7,14 +7,14 @@ use futures::future::join_all;
 use slipway_rpc::{Ctx, Fault};
 use tokio::time::timeout;
 
-use crate::cache::{Cache, Stats};
+use crate::cache::{Cache, Lead, Stats};
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Kind, ProviderError};
 use crate::keys::Keys;
 use crate::model::{CachePolicy, Completion, Fallback, Labels, Message, Request, Role, Wishes};
-use crate::money::{Answer, Meter, Money};
+use crate::money::{Meter, Money};
 use crate::privacy::{Privacy, Scope, Screened, unscreened};
-use crate::provider::{Provider, Providers, Target, collect};
+use crate::provider::{Answer, Provider, Providers, Target, collect};
 use crate::route::{Journal, Routed, Router, Way};
 use crate::tokens::{self, Counted};
 
@@ -104,15 +104,16 @@ impl Inference {
         let way = self.router.way(&asked.model, asked.fallback)?.with(&own);
         let screening = self.screen(ctx, way.leaves(), asked.request, asked.privacy, asked.labels);
         let Screened { request, restorer } = screening.await?;
-        let (meter, Routed { deltas, journal }) = self.answer(ctx, way, request, asked.labels, asked.cache).await?;
-        let deltas = match restorer {
-            Some(restorer) => restorer.restore(deltas),
-            None => deltas,
+        let Answered { answer, journal } = self.answer(ctx, way, request, asked.labels, asked.cache).await?;
+        let answer = match restorer {
+            Some(restorer) => restorer.restore(answer),
+            None => answer,
         };
-        Ok(Answered { answer: meter.measure(deltas, journal.clone()), journal })
+        Ok(Answered { answer, journal })
     }
 
-    /// The answer to what has been screened, with its meter: a kept one, that of the same call under way, or the models'.
+    /// The measured answer to what has been screened: a kept one, that of the same call under way, or the models'. What is
+    /// kept and shared is what the meter has seen: it measures a call once, for all of its readers.
     async fn answer(
         &self,
         ctx: &Ctx,
@@ -120,24 +121,27 @@ impl Inference {
         request: Request,
         labels: Labels,
         policy: CachePolicy,
-    ) -> Result<(Meter, Routed), Error> {
+    ) -> Result<Answered, Error> {
         let key = self.cache.key(ctx.project, policy, &way, &request);
         let model = way.model().clone();
         if let Some(key) = &key
-            && let Some((deltas, hit)) = self.cache.find(key, policy).await
+            && let Some((found, hit)) = self.cache.find(key, policy).await
         {
-            let meter = self.money.hit(ctx, &model, labels).await?;
-            return Ok((meter, Routed { deltas, journal: Journal::of_hit(hit) }));
+            let (meter, journal) = (self.money.hit(ctx, &model, labels).await?, Journal::of_hit(hit));
+            return Ok(Answered { answer: meter.measure(found, journal.clone()), journal });
         }
         let models: Vec<&str> = way.models().collect();
         let meter = self.money.begin(ctx, &models, labels, &request).await?;
-        let routed = self.router.start(way, request, ctx.remaining());
-        let Some(key) = key else { return Ok((meter, routed)) };
-        let (deltas, hit) = self.cache.lead(key, policy, &model, routed.deltas);
-        Ok(match hit {
-            None => (meter, Routed { deltas, journal: routed.journal }),
+        let Routed { deltas, journal } = self.router.start(way, request, ctx.remaining());
+        let measured = |meter: Meter| meter.measure(deltas, journal.clone());
+        let Some(key) = key else { return Ok(Answered { answer: measured(meter), journal }) };
+        Ok(match self.cache.lead(key, policy, &model, meter, measured) {
+            Lead::Call(answer) => Answered { answer, journal },
             // Somebody else has begun the same call in this moment, and pays for it.
-            Some(hit) => (meter.free(), Routed { deltas, journal: Journal::of_hit(hit) }),
+            Lead::Shared(shared, hit, meter) => {
+                let journal = Journal::of_hit(hit);
+                Answered { answer: meter.free().measure(shared, journal.clone()), journal }
+            }
         })
     }
 
@@ -210,6 +214,6 @@ impl Inference {
         let answer = collect(meter.measure(client.stream(request), Journal::default()));
         let late =
             || ProviderError::new(Kind::TimeoutBeforeAnswer, &target.upstream.name, format!("did not answer within {limit:?}"));
-        timeout(limit, answer).await.unwrap_or_else(|_| Err(late().into()))
+        Ok(timeout(limit, answer).await.map_err(|_| late())??)
     }
 }

@@ -7,6 +7,7 @@ use slipway_proto::inference::cache_service_client::CacheServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
 use slipway_proto::inference::provider_key_service_client::ProviderKeyServiceClient;
 use slipway_proto::inference::stream_complete_response::Event;
+use slipway_proto::inference::usage_service_client::UsageServiceClient;
 use slipway_rpc::{Channel, Ctx, Fault, IdentityKey, ProjectId, Reason, Running, Server, UserId};
 use slipway_storage::{Durability, StoreSettings};
 use slipway_telemetry::Metrics;
@@ -20,6 +21,7 @@ pub(crate) struct Suite {
     pub(crate) client: InferenceServiceClient<Channel>,
     pub(crate) cache: CacheServiceClient<Channel>,
     pub(crate) keys: ProviderKeyServiceClient<Channel>,
+    pub(crate) usage: UsageServiceClient<Channel>,
     pub(crate) ctx: Ctx,
     _running: Running,
     _dir: Option<tempfile::TempDir>,
@@ -43,9 +45,10 @@ pub(crate) async fn suite_on(settings: &str, deps: Deps) -> Result<Suite, slipwa
     crate::build(&settings, deps, &mut server).await?;
     let client = InferenceServiceClient::new(server.channel());
     let (cache, keys) = (CacheServiceClient::new(server.channel()), ProviderKeyServiceClient::new(server.channel()));
+    let usage = UsageServiceClient::new(server.channel());
     let running = server.start().await;
     let ctx = Ctx::background(ProjectId(Uuid::now_v7()), UserId(Uuid::now_v7()), "");
-    Ok(Suite { client, cache, keys, ctx, _running: running, _dir: None })
+    Ok(Suite { client, cache, keys, usage, ctx, _running: running, _dir: None })
 }
 
 /// A database of its own, on the engine that the environment names.

@@ -13,9 +13,9 @@ use futures::StreamExt as _;
 use futures::stream::Stream;
 
 use super::kept::size;
-use crate::error::ProviderError;
+use crate::error::Broken;
 use crate::model::Delta;
-use crate::provider::Deltas;
+use crate::provider::Answer;
 
 /// How much of an answer is held for readers who join or are slow.
 const MAX_HELD: usize = 4 << 20;
@@ -28,12 +28,12 @@ pub(super) struct Flight {
 
 struct State {
     // None when it has ended.
-    deltas: Option<Deltas>,
+    deltas: Option<Answer>,
     held: VecDeque<Delta>,
     bytes: usize,
     // How many deltas have been let go of.
     gone: usize,
-    failure: Option<ProviderError>,
+    failure: Option<Broken>,
     // Where each reader is.
     readers: HashMap<u64, usize>,
     next_reader: u64,
@@ -44,11 +44,11 @@ struct State {
 
 impl Flight {
     /// A call with its first reader.
-    pub(super) fn begin(deltas: Deltas) -> (Arc<Self>, Deltas) {
+    pub(super) fn begin(deltas: Answer) -> (Arc<Self>, Answer) {
         Self::begin_within(deltas, MAX_HELD)
     }
 
-    fn begin_within(deltas: Deltas, limit: usize) -> (Arc<Self>, Deltas) {
+    fn begin_within(deltas: Answer, limit: usize) -> (Arc<Self>, Answer) {
         let state = State {
             deltas: Some(deltas),
             held: VecDeque::new(),
@@ -72,7 +72,7 @@ impl Flight {
 
     /// One more reader, from the start; `None` when the start is gone, or the call has ended: then its answer is kept, or
     /// it is not to be had again.
-    pub(super) fn join(self: Arc<Self>) -> Option<Deltas> {
+    pub(super) fn join(self: Arc<Self>) -> Option<Answer> {
         let mut state = self.lock();
         if state.gone > 0 || state.deltas.is_none() {
             return None;
@@ -97,7 +97,7 @@ impl State {
     }
 
     /// What a reader at `at` gets next, as far as it is here.
-    fn at(&self, at: usize) -> Option<Poll<Option<Result<Delta, ProviderError>>>> {
+    fn at(&self, at: usize) -> Option<Poll<Option<Result<Delta, Broken>>>> {
         if let Some(delta) = self.held.get(at - self.gone) {
             return Some(Poll::Ready(Some(Ok(delta.clone()))));
         }
@@ -157,7 +157,7 @@ struct Reader {
 }
 
 impl Stream for Reader {
-    type Item = Result<Delta, ProviderError>;
+    type Item = Result<Delta, Broken>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
@@ -219,11 +219,11 @@ mod tests {
     use tokio_stream::wrappers::ReceiverStream;
 
     use super::*;
-    use crate::error::Kind;
+    use crate::error::{Kind, ProviderError};
 
-    type Sender = mpsc::Sender<Result<Delta, ProviderError>>;
+    type Sender = mpsc::Sender<Result<Delta, Broken>>;
 
-    fn call(limit: usize) -> (Sender, Arc<Flight>, Deltas) {
+    fn call(limit: usize) -> (Sender, Arc<Flight>, Answer) {
         let (tx, rx) = mpsc::channel(64);
         let (flight, leader) = Flight::begin_within(ReceiverStream::new(rx).boxed(), limit);
         (tx, flight, leader)
@@ -288,13 +288,13 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_everybodys() {
         let failure = ProviderError::new(Kind::Server, "p", "down").caused_by("cable");
-        let deltas = stream::iter([Ok(text("a")), Err(failure)]).boxed();
+        let deltas = stream::iter([Ok(text("a")), Err(Broken::from(failure))]).boxed();
         let (flight, leader) = Flight::begin(deltas);
         let follower = flight.join().unwrap();
         for reader in [leader, follower] {
             let all: Vec<_> = reader.collect().await;
             assert_eq!(all.len(), 2);
-            let error = all[1].as_ref().unwrap_err();
+            let Err(Broken::Provider(error)) = &all[1] else { panic!("{all:?}") };
             assert_eq!((error.kind, error.to_string().as_str()), (Kind::Server, "p: down"));
             assert_eq!(error.cause.as_ref().unwrap().to_string(), "cable");
         }

@@ -6,13 +6,13 @@ use futures::stream;
 use super::kept::{Answer, Kept, size};
 use super::key::Key;
 use crate::model::{Delta, Finish};
-use crate::provider::Deltas;
+use crate::provider;
 
 // Texts are put together to pieces of about this size: providers send a word at a time.
 const PIECE: usize = 256;
 
 /// The same deltas; the last is passed on once the answer is kept.
-pub(super) fn keep(key: Key, model: &str, kept: Kept, deltas: Deltas) -> Deltas {
+pub(super) fn keep(key: Key, model: &str, kept: Kept, deltas: provider::Answer) -> provider::Answer {
     let listener = Listener { key, kept, model: model.to_owned(), heard: Some(Vec::new()), bytes: 0 };
     let heard = stream::unfold((deltas, listener), async |(mut deltas, mut listener)| {
         let delta = deltas.next().await?;
@@ -38,6 +38,8 @@ impl Listener {
     async fn hear(&mut self, delta: &Delta) {
         let Some(heard) = &mut self.heard else { return };
         match delta {
+            // Who finds it pays nothing.
+            Delta::Charged(_) => {}
             // Another model stood in: the one that was asked for may be back in a moment.
             Delta::Seam(_) => self.heard = None,
             Delta::Answering(model) if **model != *self.model => self.heard = None,

@@ -8,7 +8,7 @@ use slipway_rpc::ProjectId;
 use super::key::Key;
 use super::played;
 use crate::model::Delta;
-use crate::provider::Deltas;
+use crate::provider;
 use crate::settings::CacheSettings;
 
 /// What an entry takes besides its answer.
@@ -35,7 +35,7 @@ impl Answer {
         self.made.elapsed()
     }
 
-    pub(super) fn play(&self) -> Deltas {
+    pub(super) fn play(&self) -> provider::Answer {
         played(self.deltas.clone())
     }
 }

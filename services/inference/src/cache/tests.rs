@@ -211,3 +211,85 @@ async fn a_project_sees_and_clears_its_own() {
     ask(&suite, &suite.ctx, asking("hi", |_| {})).await;
     assert_eq!(provider.calls(), 3);
 }
+
+/// The ledger's rows of a project, the oldest first, once there are so many.
+async fn rows(suite: &Suite, count: usize) -> Vec<pb::Call> {
+    let enough = async {
+        loop {
+            let request = suite.ctx.request(pb::ListCallsRequest::default());
+            let mut calls = suite.usage.clone().list_calls(request).await.unwrap().into_inner().calls;
+            if calls.len() >= count {
+                calls.reverse();
+                return calls;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), enough).await.expect("the rows come")
+}
+
+async fn spent(suite: &Suite) -> (u64, i64) {
+    let request = suite.ctx.request(pb::GetUsageRequest::default());
+    let total = suite.usage.clone().get_usage(request).await.unwrap().into_inner().total.unwrap();
+    (total.calls, total.cost_micros)
+}
+
+/// A dollar for a million tokens, of either kind.
+const PRICED: &str = "[cache]\nshare_in_flight = true\n[providers.p.prices.m]\ninput_micros = 1000000\noutput_micros = 1000000\n";
+
+#[tokio::test]
+async fn a_shared_call_is_charged_whole_once_when_its_first_caller_leaves() {
+    let (provider, settings) = Provider::start(0).await;
+    let suite = suite(&format!("{settings}{PRICED}")).await;
+    let mut leader = stream(&suite, asking("hi", |_| {})).await;
+    for _ in 0..2 {
+        leader.next().await.unwrap().unwrap();
+    }
+    let follower = stream(&suite, asking("hi", |_| {})).await;
+    drop(leader);
+    provider.gate.add_permits(1);
+    let (text, hit) = text(follower).await;
+    assert_eq!((text.as_str(), hit.unwrap().kind()), ("call 1", pb::CacheHitKind::Shared));
+    let rows = rows(&suite, 2).await;
+    let charged: Vec<_> = rows.iter().filter(|row| !row.cache_hit).collect();
+    let [row] = charged[..] else { panic!("one call is paid for: {rows:?}") };
+    let used = row.usage.as_ref().unwrap();
+    assert_eq!((used.input_tokens, used.output_tokens, used.estimated, used.cost_micros), (3, 5, false, 8), "{row:?}");
+    assert_eq!(row.outcome(), pb::CallOutcome::Completed);
+    assert_eq!(rows.iter().filter(|row| row.cache_hit).map(|row| row.usage.as_ref().unwrap().cost_micros).sum::<i64>(), 0);
+    assert_eq!((rows.len(), spent(&suite).await), (2, (2, 8)));
+}
+
+#[tokio::test]
+async fn what_has_come_of_a_shared_call_is_charged_when_its_last_reader_leaves() {
+    let (provider, settings) = Provider::start(0).await;
+    let suite = suite(&format!("{settings}{PRICED}")).await;
+    let mut readers = Vec::new();
+    for _ in 0..2 {
+        let mut reader = stream(&suite, asking("hi", |_| {})).await;
+        for _ in 0..2 {
+            reader.next().await.unwrap().unwrap();
+        }
+        readers.push(reader);
+    }
+    drop(readers);
+    let rows = rows(&suite, 2).await;
+    let charged: Vec<_> = rows.iter().filter(|row| !row.cache_hit).collect();
+    let [row] = charged[..] else { panic!("one call is paid for: {rows:?}") };
+    let used = row.usage.as_ref().unwrap();
+    assert!(used.estimated && used.input_tokens > 0, "{row:?}");
+    assert_eq!((row.outcome(), used.output_tokens), (pb::CallOutcome::Cancelled, 2), "five bytes of \"call \"");
+    assert_eq!(spent(&suite).await, (2, used.cost_micros));
+    assert_eq!(provider.calls(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_kept_tells_no_finder_what_it_cost() {
+    let (_provider, settings) = Provider::start(100).await;
+    let suite = suite(&format!("{settings}{PRICED}").replace("share_in_flight = true", "ttl_seconds = 60")).await;
+    let costs = async || ask(&suite, &suite.ctx, asking("hi", |_| {})).await.usage.unwrap();
+    let (first, again) = (costs().await, costs().await);
+    assert_eq!((first.cost_micros, first.price_version.as_str()), (8, "settings"));
+    assert_eq!((again.cost_micros, again.price_version.as_str()), (0, "cache"));
+    assert_eq!(spent(&suite).await, (2, 8));
+}

@@ -1,4 +1,8 @@
 //! The meter of one call: it watches the answer go by, and leaves the call's row when the answer ends in whatever way.
+//!
+//! It sits right above the router and below whatever may be shared: a call with many readers is measured once, and goes on
+//! being measured for as long as any of them reads, whoever began it. A reader of what another one pays for has a meter of
+//! its own, which is free.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -14,14 +18,11 @@ use tokio::sync::oneshot;
 
 use super::Money;
 use super::ledger::{Place, Row};
-use crate::error::{Error, Kind, ProviderError};
+use crate::error::{Broken, Kind};
 use crate::model::{Call, Charge, Delta, Outcome, Tried, Usage};
-use crate::provider::Deltas;
+use crate::provider::Answer;
 use crate::route::{self, Attempt, Journal};
 use crate::store::{Ended, Reservation};
-
-/// An answer on its way to the caller; dropping it drops the provider's connection.
-pub(crate) type Answer = BoxStream<'static, Result<Delta, Error>>;
 
 /// About so many bytes of an answer are a token, where nobody counts better.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -72,7 +73,11 @@ impl Meter {
     }
 
     /// The answer with its cost, whose end is passed on once the call's row is safe. `journal`: what is tried for it.
-    pub(crate) fn measure(mut self, deltas: Deltas, journal: Journal) -> Answer {
+    pub(crate) fn measure<E: Into<Broken> + 'static>(
+        mut self,
+        deltas: BoxStream<'static, Result<Delta, E>>,
+        journal: Journal,
+    ) -> Answer {
         self.journal = journal;
         Measured { meter: self, deltas, ending: None, last: VecDeque::new(), over: false }.boxed()
     }
@@ -180,12 +185,17 @@ impl Meter {
         self.end(Outcome::Completed, String::new(), last)
     }
 
-    fn fail(&mut self, error: &ProviderError) -> Option<Ending> {
-        let told = error.usage.as_deref().copied().or_else(|| self.told());
+    fn fail(&mut self, broken: &Broken) -> Option<Ending> {
+        let error = match broken {
+            Broken::Provider(error) => Some(error),
+            Broken::Ledger(_) => None,
+        };
+        let told = error.and_then(|e| e.usage.as_deref().copied()).or_else(|| self.told());
         // A provider that has refused charges nothing; one that was silent may have worked all the same.
-        let nothing = !self.started && told.or(self.counted).is_none() && error.kind != Kind::TimeoutBeforeAnswer;
+        let silent = error.is_some_and(|e| e.kind == Kind::TimeoutBeforeAnswer);
+        let nothing = !self.started && told.or(self.counted).is_none() && !silent;
         let usage = if nothing { Usage::default() } else { self.partial(told) };
-        self.end(Outcome::Failed, reason_name(error.kind.reason()), usage)
+        self.end(Outcome::Failed, reason_name(broken.reason()), usage)
     }
 
     fn break_off(&mut self, outcome: Outcome, reason: String) -> Option<Ending> {
@@ -221,18 +231,18 @@ struct Ending {
     safe: oneshot::Receiver<Result<(), StorageError>>,
 }
 
-struct Measured {
+struct Measured<E> {
     meter: Meter,
-    deltas: Deltas,
+    deltas: BoxStream<'static, Result<Delta, E>>,
     ending: Option<Ending>,
     /// What is passed on once the row is safe.
-    last: VecDeque<Result<Delta, Error>>,
+    last: VecDeque<Result<Delta, Broken>>,
     over: bool,
 }
 
-impl Measured {
+impl<E> Measured<E> {
     /// The row is left; then comes the last of the answer.
-    fn close(&mut self, ending: Option<Ending>, last: Option<Result<Delta, Error>>) {
+    fn close(&mut self, ending: Option<Ending>, last: Option<Result<Delta, Broken>>) {
         if let (Some(ending), Some(Ok(_))) = (&ending, &last) {
             self.last.push_back(Ok(Delta::Charged(ending.charge.clone())));
         }
@@ -242,8 +252,8 @@ impl Measured {
     }
 }
 
-impl Stream for Measured {
-    type Item = Result<Delta, Error>;
+impl<E: Into<Broken>> Stream for Measured<E> {
+    type Item = Result<Delta, Broken>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
@@ -254,13 +264,16 @@ impl Stream for Measured {
                     let ending = this.meter.complete(*usage);
                     this.close(ending, Some(Ok(delta)));
                 }
+                // What another reader pays is not this one's.
+                Some(Ok(Delta::Charged(_))) => {}
                 Some(Ok(delta)) => {
                     this.meter.see(&delta);
                     return Poll::Ready(Some(Ok(delta)));
                 }
                 Some(Err(error)) => {
+                    let error = error.into();
                     let ending = this.meter.fail(&error);
-                    this.close(ending, Some(Err(error.into())));
+                    this.close(ending, Some(Err(error)));
                 }
                 None => {
                     let ending = this.meter.break_off(Outcome::Failed, reason_name(Reason::ProviderUnavailable));

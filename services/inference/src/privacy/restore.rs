@@ -10,9 +10,9 @@ use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 use futures::{Stream, StreamExt as _};
 
 use super::names::escaped;
-use crate::error::ProviderError;
+use crate::error::Broken;
 use crate::model::Delta;
-use crate::provider::Deltas;
+use crate::provider::Answer;
 
 /// What stands for what in one call.
 #[derive(Clone)]
@@ -46,10 +46,10 @@ impl Restorer {
     }
 
     /// The answer with its names.
-    pub(crate) fn restore(&self, deltas: Deltas) -> Deltas {
+    pub(crate) fn restore(&self, answer: Answer) -> Answer {
         Restoring {
             restorer: self.clone(),
-            inner: deltas,
+            inner: answer,
             held: BTreeMap::new(),
             ready: VecDeque::new(),
             failed: None,
@@ -97,10 +97,10 @@ enum Channel {
 
 struct Restoring {
     restorer: Restorer,
-    inner: Deltas,
+    inner: Answer,
     held: BTreeMap<Channel, String>,
     ready: VecDeque<Delta>,
-    failed: Option<ProviderError>,
+    failed: Option<Broken>,
     // How much of the text the caller has got.
     text_bytes: u64,
 }
@@ -154,7 +154,7 @@ fn is_empty(delta: &Delta) -> bool {
 }
 
 impl Stream for Restoring {
-    type Item = Result<Delta, ProviderError>;
+    type Item = Result<Delta, Broken>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {

@@ -6,7 +6,7 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
 use super::*;
-use crate::error::{Kind, ProviderError};
+use crate::error::{Broken, Kind, ProviderError};
 use crate::model::{Completion, Delta, Finish, JsonFormat, Message, Role, Seam, Tool, ToolCall, Usage};
 use crate::provider::collect;
 
@@ -167,13 +167,14 @@ async fn little_is_held_back_and_nothing_is_lost_when_the_provider_fails() {
     let wishes = Wishes { names: vec![name("shop", NameKind::Resource)], ..Wishes::default() };
     let restorer = privacy.screen(saying("shop"), wishes, Scope::default()).await.unwrap().restorer.unwrap();
     let failed = ProviderError::new(Kind::Network, "p", "broke off");
-    let deltas = vec![Ok(Delta::Text("plain".into())), Ok(Delta::Text(" re".into())), Err(failed)];
+    let deltas = vec![Ok(Delta::Text("plain".into())), Ok(Delta::Text(" re".into())), Err(Broken::from(failed))];
     let mut restored = restorer.restore(futures::stream::iter(deltas).boxed());
     let mut next = async || restored.next().await;
     assert_eq!(next().await.unwrap().unwrap(), Delta::Text("plain".into()));
     assert_eq!(next().await.unwrap().unwrap(), Delta::Text(" ".into()));
     assert_eq!(next().await.unwrap().unwrap(), Delta::Text("re".into()));
-    assert_eq!(next().await.unwrap().unwrap_err().kind, Kind::Network);
+    let broken = next().await.unwrap().unwrap_err();
+    assert!(matches!(broken, Broken::Provider(error) if error.kind == Kind::Network));
     assert!(next().await.is_none());
 }
 
