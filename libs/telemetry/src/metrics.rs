@@ -106,7 +106,8 @@ impl Metrics {
         );
         let model_cache = Opts::new(
             "slipway_inference_cache_total",
-            "Calls of models that a kept answer could answer, by what came of it: exact, shared, miss.",
+            "Calls of models that a kept answer could answer, by what came of it: exact, shared, semantic, miss; and \
+             embedding_failed, where it could not be known whether a kept answer would do.",
         );
         let registry = Registry::new();
         let models = models::Models::register(&registry);
@@ -191,7 +192,7 @@ impl Metrics {
         self.0.catalogue.with_label_values(&[if ok { "ok" } else { "failed" }]).inc();
     }
 
-    /// A call of a model met the cache of answers: `exact`, `shared` or `miss`.
+    /// A call of a model met the cache of answers: `exact`, `shared`, `semantic` or `miss`, or `embedding_failed`.
     pub fn model_cache(&self, result: &str) {
         self.0.model_cache.with_label_values(&[result]).inc();
     }

@@ -39,9 +39,12 @@ pub enum Step {
 }
 
 type Script = Arc<dyn Fn(&Value) -> Vec<Step> + Send + Sync>;
+type Embedder = Arc<dyn Fn(&str) -> Vec<f32> + Send + Sync>;
 
 struct Inner {
     script: Script,
+    embedder: Mutex<Option<Embedder>>,
+    embedded: Mutex<Vec<String>>,
     requests: Mutex<Vec<Value>>,
     keys: Mutex<Vec<String>>,
     open: AtomicUsize,
@@ -59,12 +62,15 @@ impl Provider {
     pub async fn start(script: impl Fn(&Value) -> Vec<Step> + Send + Sync + 'static) -> anyhow::Result<Self> {
         let inner = Arc::new(Inner {
             script: Arc::new(script),
+            embedder: Mutex::default(),
+            embedded: Mutex::default(),
             requests: Mutex::default(),
             keys: Mutex::default(),
             open: AtomicUsize::new(0),
         });
         let router = Router::new()
             .route("/v1/chat/completions", post(complete))
+            .route("/v1/embeddings", post(embed))
             .route("/v1/models", get(models))
             // Images are large.
             .layer(DefaultBodyLimit::max(64 << 20))
@@ -91,6 +97,17 @@ impl Provider {
         self.inner.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// From now on it embeds texts so; `None`: it answers 503. Before the first word about it, it does not.
+    pub fn embed_with(&self, embedder: Option<fn(&str) -> Vec<f32>>) {
+        let embedder = embedder.map(|e| Arc::new(e) as Embedder);
+        *self.inner.embedder.lock().unwrap_or_else(PoisonError::into_inner) = embedder;
+    }
+
+    /// All texts that it was asked to embed so far.
+    pub fn embedded(&self) -> Vec<String> {
+        self.inner.embedded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The keys of all requests so far.
     pub fn keys(&self) -> Vec<String> {
         self.inner.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -104,6 +121,15 @@ impl Provider {
 
 async fn models() -> Response {
     axum::Json(json!({"object": "list", "data": [{"id": "scripted", "object": "model"}]})).into_response()
+}
+
+async fn embed(State(inner): State<Arc<Inner>>, axum::Json(request): axum::Json<Value>) -> Response {
+    let text = request["input"].as_str().unwrap_or_default().to_owned();
+    inner.embedded.lock().unwrap_or_else(PoisonError::into_inner).push(text.clone());
+    let embedder = inner.embedder.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let Some(embedder) = embedder else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let data = json!([{"object": "embedding", "index": 0, "embedding": embedder(&text)}]);
+    axum::Json(json!({"object": "list", "data": data, "usage": {"prompt_tokens": 5, "total_tokens": 5}})).into_response()
 }
 
 async fn complete(State(inner): State<Arc<Inner>>, headers: HeaderMap, axum::Json(request): axum::Json<Value>) -> Response {

@@ -14,28 +14,33 @@ use slipway_telemetry::Metrics;
 use crate::model::{CacheHit, CachePolicy, Delta, HitKind, Request};
 use crate::provider::Answer;
 use crate::route::Way;
-use crate::settings::CacheSettings;
+use crate::settings::{CacheSettings, SemanticSettings};
 
 mod flight;
 mod keep;
 mod kept;
 mod key;
+mod marks;
+mod semantic;
 mod stats;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use key::Key;
+pub(crate) use semantic::{Asking, Placed};
 pub(crate) use stats::Stats;
 
 use flight::Flight;
 use keep::keep;
 use kept::Kept;
 use key::Question;
+use semantic::Semantic;
 use stats::Counters;
 
 /// The cache of this process.
 pub(crate) struct Cache {
     kept: Option<Kept>,
+    semantic: Option<Semantic>,
     flights: Arc<Flights>,
     shares: bool,
     max_temperature: f64,
@@ -59,6 +64,7 @@ impl Cache {
     pub(crate) fn new(settings: &CacheSettings, metrics: &Metrics) -> Self {
         Self {
             kept: Kept::new(settings),
+            semantic: Semantic::new(settings),
             flights: Arc::default(),
             shares: settings.ttl_seconds > 0 || settings.share_in_flight,
             max_temperature: settings.max_temperature,
@@ -70,8 +76,47 @@ impl Cache {
     pub(crate) fn key(&self, project: ProjectId, policy: CachePolicy, way: &Way, request: &Request) -> Option<Key> {
         let on = self.shares && policy != CachePolicy::Bypass;
         let steady = request.temperature.unwrap_or(0.0) <= self.max_temperature;
-        let question = || Question { models: way.models().collect(), request, fallback: way.fallback() };
-        (on && steady).then(|| Key::new(project, &question()))
+        (on && steady).then(|| Key::new(project, &question(way, request)))
+    }
+
+    /// The question as one whose meaning can be looked up, where the caller and the settings want that. Not of a call that
+    /// stays in this process: its text has not been screened.
+    pub(crate) fn asking(&self, project: ProjectId, policy: CachePolicy, way: &Way, request: &Request) -> Option<Asking> {
+        let semantic = self.semantic.as_ref().filter(|_| policy == CachePolicy::Semantic && way.leaves())?;
+        semantic.asking(project, &question(way, request))
+    }
+
+    /// How meanings are looked up; `None`: they are not.
+    pub(crate) fn semantic(&self) -> Option<&SemanticSettings> {
+        self.semantic.as_ref().map(Semantic::settings)
+    }
+
+    /// A project's text could not be embedded. For a while no other of its texts is tried.
+    pub(crate) async fn not_embedded(&self, project: ProjectId) {
+        self.counters.not_embedded();
+        if let Some(semantic) = &self.semantic {
+            semantic.rest(project).await;
+        }
+    }
+
+    /// The answer to a question that means the same, if one is kept.
+    pub(crate) async fn find_near(&self, placed: &Placed) -> Option<(Answer, CacheHit)> {
+        let (semantic, kept) = (self.semantic.as_ref()?, self.kept.as_ref()?);
+        for near in semantic.find(placed).await {
+            if let Some(answer) = kept.get(&near.answer).await {
+                self.counters.hit(near.answer.project, HitKind::Semantic);
+                let (kind, similarity) = (HitKind::Semantic, near.similarity);
+                return Some((answer.play(), CacheHit { kind, age: answer.age(), similarity }));
+            }
+        }
+        None
+    }
+
+    /// From now on the answer to `key`, once it is kept, also answers what means the same.
+    pub(crate) async fn place(&self, placed: Placed, key: Key) {
+        if let Some(semantic) = &self.semantic {
+            semantic.put(placed, key).await;
+        }
     }
 
     /// The answer, if it is there or on its way. `Refresh` wants neither.
@@ -123,16 +168,19 @@ impl Cache {
     async fn recall(&self, key: &Key) -> Option<(Answer, CacheHit)> {
         let answer = self.kept.as_ref()?.get(key).await?;
         self.counters.hit(key.project, HitKind::Exact);
-        Some((answer.play(), CacheHit { kind: HitKind::Exact, age: answer.age() }))
+        Some((answer.play(), CacheHit { kind: HitKind::Exact, age: answer.age(), similarity: 1.0 }))
     }
 
     fn shared(&self, key: &Key, answer: Answer) -> (Answer, CacheHit) {
         self.counters.hit(key.project, HitKind::Shared);
-        (answer, CacheHit { kind: HitKind::Shared, age: Duration::ZERO })
+        (answer, CacheHit { kind: HitKind::Shared, age: Duration::ZERO, similarity: 1.0 })
     }
 
     /// Forgets what is kept for a project, and tells how many answers that were.
     pub(crate) async fn clear(&self, project: ProjectId) -> u64 {
+        if let Some(semantic) = &self.semantic {
+            semantic.clear(project).await;
+        }
         match &self.kept {
             Some(kept) => kept.clear(project).await,
             None => 0,
@@ -144,6 +192,10 @@ impl Cache {
         let (entries, bytes) = self.kept.as_ref().map_or((0, 0), |kept| kept.size(project));
         Stats { enabled: self.kept.is_some(), entries, bytes, ..self.counters.of(project) }
     }
+}
+
+fn question<'a>(way: &'a Way, request: &'a Request) -> Question<'a> {
+    Question { models: way.models().collect(), request, fallback: way.fallback() }
 }
 
 /// Takes a call's entry out of the table when the call is over.

@@ -3,7 +3,9 @@
 use slipway_proto::inference as pb;
 use slipway_rpc::{Check, Fault};
 
-use crate::model::{Charge, Completion, Delta, Finish, Labels, Message, Request, Role, Tool, ToolCall, ToolChoice, Usage};
+use crate::model::{
+    Charge, Completion, Delta, Finish, Labels, Message, Purpose, Request, Role, Tool, ToolCall, ToolChoice, Usage,
+};
 use crate::route::Journal;
 use crate::service::{Asked, Tested};
 use crate::tokens::Counted;
@@ -76,6 +78,7 @@ pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
     let labels = Labels {
         conversation: check.optional_uuid("prompt.conversation_id", &prompt.conversation_id),
         plan: check.optional_uuid("prompt.plan_id", &prompt.plan_id),
+        purpose: Purpose::Answer,
     };
     check.finish()?;
     let request = Request {

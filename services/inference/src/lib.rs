@@ -43,7 +43,7 @@ use slipway_telemetry::Metrics;
 
 pub use settings::{
     BreakerSettings, CacheSettings, CatalogueSettings, KeysSettings, PriceSettings, PrivacySettings, ProviderKind,
-    ProviderSettings, RecordingMode, RecordingsSettings, Settings,
+    ProviderSettings, RecordingMode, RecordingsSettings, SemanticSettings, Settings,
 };
 pub use store::Migrator;
 pub use traffic::{RecordError, Recorded, Recording, record};

@@ -17,7 +17,7 @@ mod reasoning;
 pub(crate) use budget::{Budget, Span, Spent, Standing, SubjectKind, THRESHOLDS, WindowKind, subject_key, subject_keys};
 pub(crate) use cache::{CacheHit, CachePolicy, HitKind};
 pub(crate) use key::{Face, ProviderKey, Sealed};
-pub(crate) use ledger::{Call, Charge, Labels, Outcome, Payer, Tried};
+pub(crate) use ledger::{Call, Charge, Labels, Outcome, Payer, Purpose, Tried};
 pub(crate) use privacy::{NameKind, Part, PartKind, PrivateName, Wishes, Withheld};
 pub(crate) use reasoning::{Effort, ReasoningState, StateItem};
 

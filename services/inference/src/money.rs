@@ -113,7 +113,7 @@ impl Money {
             usage: Usage { input: expected.input, output: expected.longest, estimated: true, ..Usage::default() },
             price_version: price.map(|quote| quote.price.version),
             estimate: expected.cost,
-            ..begun_call(Payer::of(ctx, labels), asked, now)
+            ..begun_call(ctx, labels, asked, now)
         };
         let reservation = self.reserve(&call, unpriced, reserve).await?;
         let opened = meter::Opened { call, reservation, place, input: expected.input, begun, deadline: ctx.deadline };
@@ -122,7 +122,7 @@ impl Money {
 
     /// Begins a call that a kept or shared answer answers: it costs nothing.
     pub(crate) async fn hit(&self, ctx: &Ctx, model: &str, labels: Labels) -> Result<Meter, Error> {
-        let call = begun_call(Payer::of(ctx, labels), model, now_micros());
+        let call = begun_call(ctx, labels, model, now_micros());
         let (place, begun) = (self.inner.ledger.place().await?, Instant::now());
         let opened = meter::Opened { call, reservation: None, place, input: 0, begun, deadline: ctx.deadline };
         Ok(Meter::new(self.clone(), opened).free())
@@ -166,10 +166,11 @@ impl Money {
 }
 
 /// A call of which nothing is known yet but who makes it.
-fn begun_call(payer: Payer, model: &str, now: i64) -> Call {
+fn begun_call(ctx: &Ctx, labels: Labels, model: &str, now: i64) -> Call {
     Call {
         id: Uuid::now_v7(),
-        payer,
+        payer: Payer::of(ctx, labels),
+        purpose: labels.purpose,
         create_time: now,
         model: model.into(),
         outcome: Outcome::Cancelled,

@@ -15,8 +15,8 @@ use slipway_telemetry::Metrics;
 
 use crate::builtin::{self, Builtin};
 use crate::cassette::{self, Recordings, ScriptError};
-use crate::error::{Broken, Error, ProviderError};
-use crate::model::{Completion, Delta, ModelInfo, Request, split_model};
+use crate::error::{Broken, Error, Kind, ProviderError};
+use crate::model::{Completion, Delta, ModelInfo, Request, Usage, split_model};
 use crate::route::{Limits, Own, Upstream};
 use crate::settings::{ProviderKind, ProviderSettings, RecordingMode, Settings};
 
@@ -37,6 +37,20 @@ pub(crate) trait Provider: Send + Sync {
 
     /// The models that can be called, as far as they are known now. Never fails and takes a bounded time.
     async fn models(&self) -> Vec<ModelInfo>;
+
+    /// A text as a vector, where the provider has that.
+    async fn embed(&self, model: &str, text: &str) -> Result<Embedded, ProviderError> {
+        let _ = text;
+        Err(ProviderError::new(Kind::BadRequest, model, "its provider has no embeddings"))
+    }
+}
+
+/// A text as a vector.
+#[derive(Debug)]
+pub(crate) struct Embedded {
+    pub(crate) vector: Vec<f32>,
+    /// What it took.
+    pub(crate) usage: Usage,
 }
 
 /// A provider whose traffic can be watched.

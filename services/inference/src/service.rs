@@ -22,6 +22,7 @@ mod budgets;
 mod keys;
 mod models;
 mod providers;
+mod semantic;
 mod usage;
 
 pub(crate) use budgets::{BudgetChange, Budgets, NewBudget};
@@ -104,7 +105,9 @@ impl Inference {
         let way = self.router.way(&asked.model, asked.fallback)?.with(&own);
         let screening = self.screen(ctx, way.leaves(), asked.request, asked.privacy, asked.labels);
         let Screened { request, restorer } = screening.await?;
-        let Answered { answer, journal } = self.answer(ctx, way, request, asked.labels, asked.cache).await?;
+        // A name of one conversation is another name in the next: such an answer is for the same question only.
+        let policy = if restorer.is_some() { asked.cache.exact() } else { asked.cache };
+        let Answered { answer, journal } = self.answer(ctx, way, request, asked.labels, policy).await?;
         let answer = match restorer {
             Some(restorer) => restorer.restore(answer),
             None => answer,
@@ -130,11 +133,21 @@ impl Inference {
             let (meter, journal) = (self.money.hit(ctx, &model, labels).await?, Journal::of_hit(hit));
             return Ok(Answered { answer: meter.measure(found, journal.clone()), journal });
         }
+        let placed = self.placed(ctx, key.and_then(|_| self.cache.asking(ctx.project, policy, &way, &request)), labels).await;
+        if let Some(placed) = &placed
+            && let Some((found, hit)) = self.cache.find_near(placed).await
+        {
+            let (meter, journal) = (self.money.hit(ctx, &model, labels).await?, Journal::of_hit(hit));
+            return Ok(Answered { answer: meter.measure(found, journal.clone()), journal });
+        }
         let models: Vec<&str> = way.models().collect();
         let meter = self.money.begin(ctx, &models, labels, &request).await?;
         let Routed { deltas, journal } = self.router.start(way, request, ctx.remaining());
         let measured = |meter: Meter| meter.measure(deltas, journal.clone());
         let Some(key) = key else { return Ok(Answered { answer: measured(meter), journal }) };
+        if let Some(placed) = placed {
+            self.cache.place(placed, key).await;
+        }
         Ok(match self.cache.lead(key, policy, &model, meter, measured) {
             Lead::Call(answer) => Answered { answer, journal },
             // Somebody else has begun the same call in this moment, and pays for it.

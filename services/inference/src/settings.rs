@@ -17,7 +17,7 @@ mod known;
 mod privacy;
 mod recordings;
 
-pub use cache::CacheSettings;
+pub use cache::{CacheSettings, SemanticSettings};
 pub use keys::KeysSettings;
 pub use privacy::PrivacySettings;
 pub use recordings::{RecordingMode, RecordingsSettings};
@@ -290,7 +290,15 @@ impl Settings {
         self.keys.check()?;
         self.recordings.check()?;
         self.check_fallbacks()?;
+        let embedder = &self.cache.semantic.model;
+        if split_model(embedder).is_some_and(|(provider, _)| !self.knows(provider)) {
+            return Err(format!("inference.cache.semantic.model = \"{embedder}\" has no configured provider"));
+        }
         self.providers.iter().try_for_each(|(name, provider)| check_provider(name, provider))
+    }
+
+    fn knows(&self, provider: &str) -> bool {
+        provider == builtin::PROVIDER || known::has_address(provider) || self.providers.contains_key(provider)
     }
 
     fn check_fallbacks(&self) -> Result<(), String> {
@@ -307,8 +315,7 @@ impl Settings {
             }
             for id in std::iter::once(model).chain(others) {
                 let provider = split_model(id).map(|(provider, _)| provider);
-                let known = |p: &str| p == builtin::PROVIDER || known::has_address(p) || self.providers.contains_key(p);
-                if !provider.is_some_and(known) {
+                if !provider.is_some_and(|p| self.knows(p)) {
                     return Err(format!("inference.fallbacks: \"{id}\" is not provider/model with a configured provider"));
                 }
             }
@@ -445,6 +452,10 @@ mod tests {
             ("[providers.local]\nbase_url = \"http://x\"\nscript = \"a.json\"", "inference.providers.local.script"),
             ("[cache]\nmib = 0", "inference.cache.mib"),
             ("[cache]\nmax_temperature = 3.0", "inference.cache.max_temperature"),
+            ("[cache.semantic]\nthreshold = 0.4", "inference.cache.semantic.threshold"),
+            ("[cache]\nttl_seconds = 1\n[cache.semantic]\nmodel = \"small\"", "inference.cache.semantic.model"),
+            ("[cache]\nttl_seconds = 1\n[cache.semantic]\nmodel = \"nobody/small\"", "no configured provider"),
+            ("[cache.semantic]\nmodel = \"openai/small\"", "inference.cache.ttl_seconds"),
             ("[keys]\nencryption_key = \"short\"", "inference.keys.encryption_key"),
             ("[keys]\nold_encryption_keys = [\"short\"]", "inference.keys.old_encryption_keys"),
             ("[recordings]\nmode = \"replay\"", "inference.recordings.directory"),

@@ -30,18 +30,35 @@ pub(crate) struct Key {
 
 impl Key {
     pub(super) fn new(project: ProjectId, question: &Question<'_>) -> Self {
-        let Question { models, request, fallback } = question;
-        // Whom the caller named for a failure is among the models.
-        let Fallback { models: _, goes_on, when_refused } = fallback;
-        let whole = json!({
-            "project": project,
-            "models": models,
-            "request": canonical(request),
-            "fallback": {"goes_on": goes_on, "when_refused": when_refused},
-        });
+        Self::of(project, &whole(project, question))
+    }
+
+    /// The name of all questions that differ from this one in the words of the last message only.
+    pub(super) fn but_for_the_last(project: ProjectId, question: &Question<'_>) -> Self {
+        let mut whole = whole(project, question);
+        if let Some(last) = whole["request"]["messages"].as_array_mut().and_then(|m| m.last_mut()) {
+            // No text is null.
+            last["text"] = serde_json::Value::Null;
+        }
+        Self::of(project, &whole)
+    }
+
+    fn of(project: ProjectId, whole: &serde_json::Value) -> Self {
         let digest = Sha256::new().chain_update([VERSION]).chain_update(whole.to_string()).finalize();
         Self { project, digest: digest.into() }
     }
+}
+
+fn whole(project: ProjectId, question: &Question<'_>) -> serde_json::Value {
+    let Question { models, request, fallback } = question;
+    // Whom the caller named for a failure is among the models.
+    let Fallback { models: _, goes_on, when_refused } = fallback;
+    json!({
+        "project": project,
+        "models": models,
+        "request": canonical(request),
+        "fallback": {"goes_on": goes_on, "when_refused": when_refused},
+    })
 }
 
 #[cfg(test)]

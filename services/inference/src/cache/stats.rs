@@ -24,6 +24,8 @@ pub(crate) struct Stats {
     pub(crate) hits: u64,
     /// Calls that joined one under way.
     pub(crate) shared: u64,
+    /// Calls answered by an answer to a question that means the same.
+    pub(crate) semantic: u64,
     /// Calls that were made.
     pub(crate) misses: u64,
 }
@@ -44,12 +46,17 @@ impl Counters {
         self.count(project, |stats| match kind {
             HitKind::Exact => stats.hits += 1,
             HitKind::Shared => stats.shared += 1,
+            HitKind::Semantic => stats.semantic += 1,
         });
     }
 
     pub(super) fn miss(&self, project: ProjectId) {
         self.metrics.model_cache("miss");
         self.count(project, |stats| stats.misses += 1);
+    }
+
+    pub(super) fn not_embedded(&self) {
+        self.metrics.model_cache("embedding_failed");
     }
 
     pub(super) fn of(&self, project: ProjectId) -> Stats {

@@ -14,6 +14,8 @@ use uuid::Uuid;
 
 use crate::tests::{Suite, prompt, suite};
 
+mod semantic;
+
 /// A provider whose every answer is another one. Each waits for a permit after its first word.
 struct Provider {
     calls: AtomicUsize,

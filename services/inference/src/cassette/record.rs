@@ -14,7 +14,7 @@ use super::clean::Cleaner;
 use super::recording::{Asked, Event, FORMAT, Recording, Timed};
 use crate::error::ProviderError;
 use crate::model::{Delta, ModelInfo, Request};
-use crate::provider::{Deltas, Provider};
+use crate::provider::{Deltas, Embedded, Provider};
 
 /// A provider that is listened to.
 pub(super) struct Recorder {
@@ -53,6 +53,11 @@ impl Provider for Recorder {
 
     async fn models(&self) -> Vec<ModelInfo> {
         self.client.models().await
+    }
+
+    // Looked up again and again, and none of the answer: not recorded.
+    async fn embed(&self, model: &str, text: &str) -> Result<Embedded, ProviderError> {
+        self.client.embed(model, text).await
     }
 }
 

@@ -12,6 +12,7 @@ pub(super) fn policy(check: &mut Check, policy: i32) -> CachePolicy {
         Ok(pb::CachePolicy::Unspecified | pb::CachePolicy::Default) => CachePolicy::Default,
         Ok(pb::CachePolicy::Bypass) => CachePolicy::Bypass,
         Ok(pb::CachePolicy::Refresh) => CachePolicy::Refresh,
+        Ok(pb::CachePolicy::Semantic) => CachePolicy::Semantic,
         Err(_) => {
             check.fail("prompt.cache", "is not a known value");
             CachePolicy::Default
@@ -24,14 +25,15 @@ pub(super) fn hit(hit: CacheHit) -> pb::CacheHit {
     let kind = match hit.kind {
         HitKind::Exact => pb::CacheHitKind::Exact,
         HitKind::Shared => pb::CacheHitKind::Shared,
+        HitKind::Semantic => pb::CacheHitKind::Semantic,
     };
-    pb::CacheHit { kind: kind.into(), age_seconds: hit.age.as_secs() }
+    pb::CacheHit { kind: kind.into(), age_seconds: hit.age.as_secs(), similarity: hit.similarity }
 }
 
 /// What is kept, and how often it helped.
 pub(crate) fn stats(stats: Stats) -> pb::GetCacheStatsResponse {
-    let Stats { enabled, entries, bytes, hits, shared, misses } = stats;
-    pb::GetCacheStatsResponse { enabled, entries, bytes, hits, shared, misses }
+    let Stats { enabled, entries, bytes, hits, shared, semantic: semantic_hits, misses } = stats;
+    pb::GetCacheStatsResponse { enabled, entries, bytes, hits, shared, misses, semantic_hits }
 }
 
 /// How much was forgotten.

@@ -4,7 +4,7 @@ use slipway_proto::inference as pb;
 use slipway_rpc::{Check, Fault, timestamp};
 
 use super::MAX_MODEL;
-use crate::model::{Call, Charge, Outcome, Tried};
+use crate::model::{Call, Charge, Outcome, Purpose, Tried};
 use crate::service::{CallQuery, Calls, Estimated, UsageQuery, UsageSums};
 use crate::store::{Dimension, Sum};
 
@@ -145,6 +145,7 @@ fn call(call: Call) -> pb::Call {
         first_token_ms: call.first_token_ms.map(count),
         cache_hit: call.cache_hit,
         attempts: call.attempts.into_iter().map(attempt).collect(),
+        purpose: purpose(call.purpose).into(),
     }
 }
 
@@ -166,6 +167,15 @@ fn outcome(outcome: Outcome) -> pb::CallOutcome {
         Outcome::Cancelled => pb::CallOutcome::Cancelled,
         Outcome::Failed => pb::CallOutcome::Failed,
         Outcome::Lost => pb::CallOutcome::Lost,
+    }
+}
+
+fn purpose(purpose: Purpose) -> pb::CallPurpose {
+    match purpose {
+        Purpose::Answer => pb::CallPurpose::Answer,
+        Purpose::Quick => pb::CallPurpose::QuickAnswer,
+        Purpose::Embedding => pb::CallPurpose::Embedding,
+        Purpose::Prefetch => pb::CallPurpose::Prefetch,
     }
 }
 

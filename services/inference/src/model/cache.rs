@@ -12,6 +12,15 @@ pub(crate) enum CachePolicy {
     Bypass,
     /// None, and the answer is kept instead.
     Refresh,
+    /// Also one to a question that means the same.
+    Semantic,
+}
+
+impl CachePolicy {
+    /// The same, with answers to the same question only.
+    pub(crate) fn exact(self) -> Self {
+        if self == Self::Semantic { Self::Default } else { self }
+    }
 }
 
 /// Where an answer came from for which no call was made.
@@ -21,6 +30,8 @@ pub(crate) enum HitKind {
     Exact,
     /// It is that of a call under way.
     Shared,
+    /// It was kept for a question that means the same.
+    Semantic,
 }
 
 impl HitKind {
@@ -29,6 +40,7 @@ impl HitKind {
         match self {
             Self::Exact => "exact",
             Self::Shared => "shared",
+            Self::Semantic => "semantic",
         }
     }
 }
@@ -40,4 +52,6 @@ pub(crate) struct CacheHit {
     pub(crate) kind: HitKind,
     /// How old it is.
     pub(crate) age: Duration,
+    /// How near its question is to the one that was asked; 1 when it is the same.
+    pub(crate) similarity: f64,
 }

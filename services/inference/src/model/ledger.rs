@@ -14,6 +14,29 @@ pub(crate) struct Labels {
     pub(crate) conversation: Option<Uuid>,
     /// The plan.
     pub(crate) plan: Option<Uuid>,
+    /// Why it is made. Never the caller's word.
+    pub(crate) purpose: Purpose,
+}
+
+/// Why a call is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Somebody has asked for its answer.
+    #[default]
+    Answer = 0,
+    /// A short answer beside a detailed one.
+    Quick = 1,
+    /// To know whether a kept answer is to a question that means the same.
+    Embedding = 2,
+    /// Somebody is likely to ask for its answer next.
+    Prefetch = 3,
+}
+
+impl Purpose {
+    /// The purpose of a number.
+    pub(crate) fn from_number(number: i16) -> Option<Self> {
+        [Self::Answer, Self::Quick, Self::Embedding, Self::Prefetch].into_iter().find(|p| *p as i16 == number)
+    }
 }
 
 /// Who pays for a call.
@@ -91,6 +114,8 @@ pub(crate) struct Call {
     pub(crate) id: Uuid,
     /// Who pays.
     pub(crate) payer: Payer,
+    /// Why it was made.
+    pub(crate) purpose: Purpose,
     /// When it began, in microseconds since 1970: the window that it counts in.
     pub(crate) create_time: i64,
     /// `provider/model`.

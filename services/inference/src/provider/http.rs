@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Client, Response, Url, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::error::{Kind, ProviderError};
 use crate::model::{Delta, ModelInfo, Request, estimate_request};
-use crate::provider::{Deltas, Provider, Sent, Traffic};
+use crate::provider::{Deltas, Embedded, Provider, Sent, Traffic};
 use crate::settings::ProviderSettings;
 
 mod call;
+pub(crate) mod embedding;
 pub(crate) mod failure;
 mod frames;
 mod lines;
@@ -59,6 +60,12 @@ pub(crate) trait Wire: Send + Sync + 'static {
 
     /// The models that the provider itself lists.
     fn list<'a>(&'a self, at: &'a Endpoint) -> BoxFuture<'a, Result<Vec<ModelInfo>, ProviderError>>;
+
+    /// A text as a vector, where the protocol has that.
+    fn embed<'a>(&'a self, at: &'a Endpoint, model: &'a str, text: &'a str) -> BoxFuture<'a, Result<Embedded, ProviderError>> {
+        let _ = (model, text);
+        std::future::ready(Err(at.error(Kind::BadRequest, "has no embeddings that are spoken here"))).boxed()
+    }
 
     /// What every model of the provider can do, as far as the protocol tells.
     fn usual(&self) -> ModelInfo {
@@ -190,6 +197,10 @@ impl<W: Wire> Provider for Http<W> {
             }
         }
         models
+    }
+
+    async fn embed(&self, model: &str, text: &str) -> Result<Embedded, ProviderError> {
+        self.wire.embed(&self.at, model, text).await
     }
 }
 

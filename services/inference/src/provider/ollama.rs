@@ -9,7 +9,8 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::http::{self, Endpoint, Http, Wire};
+use super::Embedded;
+use super::http::{self, Endpoint, Http, Wire, embedding};
 use crate::error::ProviderError;
 use crate::model::{ModelInfo, Request};
 use crate::settings::ProviderSettings;
@@ -62,6 +63,10 @@ impl Wire for Ollama {
             Ok(stream::iter(list.models).map(|m| self.look(at, m.name)).buffered(TOGETHER).collect().await)
         }
         .boxed()
+    }
+
+    fn embed<'a>(&'a self, at: &'a Endpoint, model: &'a str, text: &'a str) -> BoxFuture<'a, Result<Embedded, ProviderError>> {
+        embedding::ollama(at, http::url(&format!("{}/api/embed", self.root)), model, text).boxed()
     }
 
     fn usual(&self) -> ModelInfo {

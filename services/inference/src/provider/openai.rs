@@ -8,7 +8,8 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use super::http::{self, Endpoint, Http, Wire};
+use super::Embedded;
+use super::http::{self, Endpoint, Http, Wire, embedding};
 use crate::error::ProviderError;
 use crate::model::{ModelInfo, Request};
 use crate::settings::{ProviderKind, ProviderSettings};
@@ -114,6 +115,14 @@ impl Wire for Chat {
             list(at).await
         }
         .boxed()
+    }
+
+    fn embed<'a>(&'a self, at: &'a Endpoint, model: &'a str, text: &'a str) -> BoxFuture<'a, Result<Embedded, ProviderError>> {
+        let chat = match &self.address {
+            Address::Fixed(url) => url.clone(),
+            Address::Deployment { endpoint, api_version } => azure::deployment_url(endpoint, model, api_version),
+        };
+        embedding::openai(at, embedding::beside(chat, 2), model, text).boxed()
     }
 }
 

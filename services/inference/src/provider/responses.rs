@@ -5,7 +5,8 @@ use futures::future::BoxFuture;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
-use super::http::{self, Endpoint, Http, Wire};
+use super::Embedded;
+use super::http::{self, Endpoint, Http, Wire, embedding};
 use super::openai::{self, azure};
 use crate::error::ProviderError;
 use crate::model::{ModelInfo, Request};
@@ -58,6 +59,10 @@ impl Wire for Responses {
             if self.azure { Ok(Vec::new()) } else { openai::list(at).await }
         }
         .boxed()
+    }
+
+    fn embed<'a>(&'a self, at: &'a Endpoint, model: &'a str, text: &'a str) -> BoxFuture<'a, Result<Embedded, ProviderError>> {
+        embedding::openai(at, embedding::beside(self.url.clone(), 1), model, text).boxed()
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::breaker::{Breaker, Limits, Pass, Standing};
 use crate::error::{Kind, ProviderError};
 use crate::model::ModelInfo;
-use crate::provider::Provider;
+use crate::provider::{Embedded, Provider};
 
 // A key whose provider asks for more comes back after this long and is tried.
 const MAX_ASIDE: Duration = Duration::from_secs(3600);
@@ -96,6 +96,12 @@ impl Upstream {
             Some(key) => key.provider.models().await,
             None => Vec::new(),
         }
+    }
+
+    /// A text as a vector. How that goes says nothing of how the provider's models are, and sets nothing aside.
+    pub(crate) async fn embed(&self, model: &str, text: &str) -> Result<Embedded, ProviderError> {
+        let turn = self.take(&[]).map_err(|away| away.into_error(&self.name))?;
+        self.client(&turn).embed(model, text).await
     }
 
     pub(super) fn client(&self, turn: &Turn) -> &Arc<dyn Provider> {

@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use super::{LedgerStore, placeholders, to_i64, to_u64};
 use crate::error::Error;
-use crate::model::{Call, Outcome, Payer, Span, Tried, Usage, split_model};
+use crate::model::{Call, Outcome, Payer, Purpose, Span, Tried, Usage, split_model};
 
 const COLUMNS: &str = "id, organisation_id, project_id, user_id, token, conversation_id, plan_id, create_time, model, outcome, reason, \
      input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens, image_tokens, estimated, \
-     cost_micros, price_version, estimate_micros, latency_ms, first_token_ms, cache_hit";
+     cost_micros, price_version, estimate_micros, latency_ms, first_token_ms, cache_hit, purpose";
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Which calls to list.
@@ -78,8 +78,8 @@ impl LedgerStore {
         let sql = "INSERT INTO call (id, organisation_id, project_id, user_id, token, conversation_id, plan_id, create_time, day, \
              model, provider, outcome, reason, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, \
              reasoning_tokens, image_tokens, estimated, cost_micros, price_version, estimate_micros, latency_ms, first_token_ms, \
-             cache_hit) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
-             $22, $23, $24, $25, $26) ON CONFLICT (id) DO UPDATE SET outcome = excluded.outcome, reason = excluded.reason, \
+             cache_hit, purpose) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
+             $22, $23, $24, $25, $26, $27) ON CONFLICT (id) DO UPDATE SET outcome = excluded.outcome, reason = excluded.reason, \
              input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, \
              cached_input_tokens = excluded.cached_input_tokens, cache_write_tokens = excluded.cache_write_tokens, \
              reasoning_tokens = excluded.reasoning_tokens, image_tokens = excluded.image_tokens, estimated = excluded.estimated, \
@@ -87,7 +87,7 @@ impl LedgerStore {
              first_token_ms = excluded.first_token_ms, cache_hit = excluded.cache_hit";
         let (payer, usage) = (&call.payer, &call.usage);
         let provider = split_model(&call.model).map_or("", |(provider, _)| provider);
-        let values: [Value; 26] = [
+        let values: [Value; 27] = [
             call.id.into(),
             payer.organisation.into(),
             payer.project.into(),
@@ -114,6 +114,7 @@ impl LedgerStore {
             call.latency_ms.into(),
             call.first_token_ms.into(),
             call.cache_hit.into(),
+            (call.purpose as i16).into(),
         ];
         self.statement(sql, values)
     }
@@ -143,6 +144,10 @@ impl LedgerStore {
 
 fn outcome(number: i16) -> Result<Outcome, StorageError> {
     Outcome::from_number(number).ok_or_else(|| StorageError::Corrupt(format!("call.outcome: {number}")))
+}
+
+fn purpose(number: i16) -> Result<Purpose, StorageError> {
+    Purpose::from_number(number).ok_or_else(|| StorageError::Corrupt(format!("call.purpose: {number}")))
 }
 
 fn read(row: &QueryResult) -> Result<Call, StorageError> {
@@ -178,6 +183,7 @@ fn read(row: &QueryResult) -> Result<Call, StorageError> {
         latency_ms: row.try_get_by_index(21)?,
         first_token_ms: row.try_get_by_index(22)?,
         cache_hit: row.try_get_by_index(23)?,
+        purpose: purpose(row.try_get_by_index(24)?)?,
         attempts: Vec::new(),
     })
 }

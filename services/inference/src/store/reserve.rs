@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::window::{Locked, WindowKey};
 use super::{LedgerStore, WindowRef, placeholders};
 use crate::events;
-use crate::model::{Budget, Call, Outcome, Payer, Spent, Standing, Usage};
+use crate::model::{Budget, Call, Outcome, Payer, Purpose, Spent, Standing, Usage};
 
 /// A call that wants room.
 #[derive(Clone, Debug)]
@@ -51,6 +51,9 @@ struct Kept {
     token: String,
     conversation: Option<Uuid>,
     plan: Option<Uuid>,
+    // Rows of an older version have none.
+    #[serde(default)]
+    purpose: i16,
     create_time: i64,
     model: String,
     input: u64,
@@ -160,6 +163,7 @@ fn keep(call: &Call) -> Result<String, StorageError> {
         token: token.to_string(),
         conversation,
         plan,
+        purpose: call.purpose as i16,
         create_time: call.create_time,
         model: call.model.to_string(),
         input: call.usage.input,
@@ -188,6 +192,7 @@ pub(super) fn lost(row: &QueryResult, now: i64) -> Result<(Call, Reservation), S
             conversation: kept.conversation,
             plan: kept.plan,
         },
+        purpose: Purpose::from_number(kept.purpose).unwrap_or_default(),
         create_time: kept.create_time,
         model: kept.model.into(),
         outcome: Outcome::Lost,

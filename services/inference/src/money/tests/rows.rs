@@ -156,7 +156,7 @@ async fn sums_are_the_sums_of_rows() {
             let ctx = Ctx::new(caller, bank.ctx.project, "r".into(), None, String::new());
             let money = bank.money.clone();
             async move {
-                let labels = Labels { conversation, plan: None };
+                let labels = Labels { conversation, ..Labels::default() };
                 let meter = money.begin(&ctx, &[model.as_str()], labels, &request(10)).await.unwrap();
                 meter.measure(deltas(vec![Ok(completed(input, output))]), Journal::default()).collect::<Vec<_>>().await;
             }

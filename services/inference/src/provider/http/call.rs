@@ -286,7 +286,7 @@ pub(super) async fn send(at: &Endpoint, url: Url, request: Bytes) -> Result<Resp
 }
 
 /// A response that is a yes; a no is read and becomes its error.
-async fn accept(at: &Endpoint, response: Response) -> Result<Response, ProviderError> {
+pub(super) async fn accept(at: &Endpoint, response: Response) -> Result<Response, ProviderError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
