@@ -9,27 +9,23 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{AppendError, Batch, Waiting, codec, hub, share};
-use crate::jobs::held;
-use crate::{StorageError, Store, Tx};
+use crate::jobs::{LEASED, is_open};
+use crate::{StorageError, Store};
 
-/// Batches in one transaction, or shares.
+/// Batches and shares in one group.
 const GROUP: usize = 2048;
-/// Rows in one statement: four parameters each, well under every engine's limit.
+/// Rows in one statement, well under every engine's limit of parameters.
 const ROWS: usize = 512;
+/// Parameters of a row.
+const PLACES: usize = 6;
 
 /// Batches of one stream that follow each other: one row.
 struct Run {
     stream: Uuid,
     first: u64,
     last: u64,
+    lease: Option<(Uuid, i64)>,
     batches: Vec<Batch>,
-}
-
-/// What became of a group: its batches are answered after the commit.
-#[derive(Default)]
-struct Outcome {
-    appended: Vec<Batch>,
-    refused: Vec<(Batch, AppendError)>,
 }
 
 pub(super) async fn run(store: &Store, mut received: Receiver<Waiting>, shutdown: CancellationToken) {
@@ -63,76 +59,55 @@ pub(super) async fn run(store: &Store, mut received: Receiver<Waiting>, shutdown
     }
 }
 
-async fn write(store: &Store, group: Vec<Batch>) {
-    let mut outcome = Outcome::default();
-    let mut unwritten = group;
-    match append(store, &mut unwritten, &mut outcome).await {
-        Ok(()) => {
-            for batch in outcome.appended {
-                hub::publish(store, batch.stream, batch.first, batch.events);
-                let _ = batch.done.send(Ok(()));
-            }
-        }
-        Err(error) => {
-            for batch in unwritten.into_iter().chain(outcome.appended) {
-                let _ = batch.done.send(Err(AppendError::Storage(error.clone())));
-            }
-        }
-    }
-    // Nobody listens when the caller was cancelled.
-    for (batch, error) in outcome.refused {
-        let _ = batch.done.send(Err(error));
-    }
-}
-
-/// Moves every batch from `group` to `outcome`, in one transaction.
-async fn append(store: &Store, group: &mut Vec<Batch>, outcome: &mut Outcome) -> Result<(), StorageError> {
-    let tx = store.begin().await?;
-    fence(&tx, group, outcome).await?;
+async fn write(store: &Store, mut group: Vec<Batch>) {
     while !group.is_empty() {
-        let mut runs = take_runs(group);
+        let mut runs = take_runs(&mut group);
         while !runs.is_empty() {
             let rest = runs.split_off(runs.len().min(ROWS));
-            let inserted = match insert(&tx, &runs).await {
-                Ok(inserted) => inserted,
-                Err(error) => {
-                    group.extend(runs.into_iter().chain(rest).flat_map(|run| run.batches));
-                    return Err(error);
-                }
-            };
-            for run in runs {
-                if inserted.contains(&run.stream) {
-                    outcome.appended.extend(run.batches);
-                } else {
-                    outcome.refused.extend(run.batches.into_iter().map(|batch| (batch, AppendError::Conflict)));
-                }
-            }
+            commit(store, runs).await;
             runs = rest;
         }
     }
-    tx.commit().await
 }
 
-/// Refuses the batches of writers that lost their lease.
-async fn fence(tx: &Tx, group: &mut Vec<Batch>, outcome: &mut Outcome) -> Result<(), StorageError> {
-    let claimed: HashSet<(Uuid, i64)> = group.iter().filter_map(|batch| batch.lease).collect();
-    if claimed.is_empty() {
-        return Ok(());
-    }
-    let claimed: Vec<(Uuid, i64)> = claimed.into_iter().collect();
-    let valid: HashSet<(Uuid, i64)> = held(tx, &claimed).await?.into_iter().collect();
-    for batch in std::mem::take(group) {
-        if batch.lease.is_none_or(|lease| valid.contains(&lease)) {
-            group.push(batch);
-        } else {
-            outcome.refused.push((batch, AppendError::LeaseLost));
+/// Commits these runs and answers their batches. Nobody listens to the answer when a caller was cancelled.
+async fn commit(store: &Store, runs: Vec<Run>) {
+    let appended = match insert(store, &runs).await {
+        Ok(appended) => appended,
+        Err(error) => {
+            for batch in runs.into_iter().flat_map(|run| run.batches) {
+                let _ = batch.done.send(Err(AppendError::Storage(error.clone())));
+            }
+            return;
+        }
+    };
+    for run in runs {
+        let refused = if appended.contains(&run.stream) { None } else { Some(why(store, &run).await) };
+        for batch in run.batches {
+            let answer = match &refused {
+                Some(error) => Err(error.clone()),
+                None => {
+                    hub::publish(store, batch.stream, batch.first, batch.events);
+                    Ok(())
+                }
+            };
+            let _ = batch.done.send(answer);
         }
     }
-    Ok(())
 }
 
-/// Takes one run per stream out of `group`: the first batch of each stream and those that follow it without a gap. What
-/// does not fit stays for the next round, where the log itself decides.
+/// Why a run was not appended.
+async fn why(store: &Store, run: &Run) -> AppendError {
+    let Some((id, token)) = run.lease else { return AppendError::Conflict };
+    match is_open(store, id, token).await {
+        Ok(true) => AppendError::Conflict,
+        Ok(false) => AppendError::LeaseLost,
+        Err(error) => error.into(),
+    }
+}
+
+/// Takes one run per stream out of `group`: the first batch of each stream and those of the same writer that follow it
+/// without a gap. What does not fit stays for the next round, where the log itself decides.
 fn take_runs(group: &mut Vec<Batch>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     let mut known: HashMap<Uuid, usize> = HashMap::new();
@@ -142,9 +117,9 @@ fn take_runs(group: &mut Vec<Batch>) -> Vec<Run> {
         match known.get(&stream) {
             None => {
                 known.insert(stream, runs.len());
-                runs.push(Run { stream, first, last, batches: vec![batch] });
+                runs.push(Run { stream, first, last, lease: batch.lease, batches: vec![batch] });
             }
-            Some(at) if runs[*at].last.checked_add(1) == Some(first) => {
+            Some(at) if runs[*at].last.checked_add(1) == Some(first) && runs[*at].lease == batch.lease => {
                 runs[*at].last = last;
                 runs[*at].batches.push(batch);
             }
@@ -154,33 +129,49 @@ fn take_runs(group: &mut Vec<Batch>) -> Vec<Run> {
     runs
 }
 
-/// Inserts the runs that begin where their logs end; returns the streams of those. The select finds writers before us,
-/// the constraint those beside us (on PostgreSQL).
-async fn insert(tx: &Tx, runs: &[Run]) -> Result<HashSet<Uuid>, StorageError> {
-    let mut sql = "WITH batch (stream_id, first_sequence, last_sequence, payload) AS (VALUES ".to_owned();
-    let mut values: Vec<Value> = Vec::with_capacity(runs.len() * 4);
+/// Inserts the runs that begin where their logs end and whose leases are valid; returns the streams of those. One statement
+/// is the whole transaction: each step of one costs as much as the insert. The select finds writers before us, the
+/// constraint those beside us (on PostgreSQL, where leases are held until the commit, too).
+async fn insert(store: &Store, runs: &[Run]) -> Result<HashSet<Uuid>, StorageError> {
+    let sqlite = store.backend() == DbBackend::Sqlite;
+    let mut sql = "WITH batch (stream_id, first_sequence, last_sequence, payload, lease_id, token) AS (VALUES ".to_owned();
+    let mut values: Vec<Value> = Vec::with_capacity(runs.len().next_power_of_two() * PLACES);
     // Few different texts, so that each is prepared once: the rows up to the next power of two fit no log.
     for at in 0..runs.len().next_power_of_two() {
-        let (comma, p) = (if at == 0 { "" } else { ", " }, at * 4);
+        let (comma, p) = (if at == 0 { "" } else { ", " }, at * PLACES);
         // Writing to a string cannot fail. SQLite's driver looks every numbered parameter up by its name, among all of them.
-        let _ = match tx.store().backend() {
-            DbBackend::Sqlite => write!(sql, "{comma}(?, ?, ?, ?)"),
-            _ => write!(sql, "{comma}(${}, ${}, ${}, ${})", p + 1, p + 2, p + 3, p + 4),
+        let _ = match sqlite {
+            true => write!(sql, "{comma}(?, ?, ?, ?, ?, ?)"),
+            false => write!(sql, "{comma}(${}, ${}, ${}, ${}, ${}, ${})", p + 1, p + 2, p + 3, p + 4, p + 5, p + 6),
         };
-        let Some(run) = runs.get(at) else {
-            values.extend([Uuid::nil().into(), (-1_i64).into(), (-1_i64).into(), Vec::<u8>::new().into()]);
-            continue;
-        };
-        let mut payload = Vec::new();
-        for batch in &run.batches {
-            codec::encode(&batch.events, &mut payload);
-        }
-        values.extend([run.stream.into(), (run.first as i64).into(), (run.last as i64).into(), payload.into()]);
+        values.extend(runs.get(at).map_or_else(nothing, row));
     }
-    sql += ") INSERT INTO event_log (stream_id, first_sequence, last_sequence, payload) \
-            SELECT stream_id, first_sequence, last_sequence, payload FROM batch WHERE COALESCE((SELECT stored.last_sequence \
-            FROM event_log stored WHERE stored.stream_id = batch.stream_id ORDER BY stored.first_sequence DESC LIMIT 1), 0) \
-            = batch.first_sequence - 1 ON CONFLICT DO NOTHING RETURNING stream_id";
-    let rows = tx.conn().query_all_raw(tx.store().statement(sql, values)).await?;
+    let held = if sqlite { "job" } else { "held" };
+    if !sqlite {
+        sql += "), held AS (SELECT id, token, state FROM job WHERE id IN (SELECT lease_id FROM batch) ORDER BY id FOR UPDATE";
+    }
+    let _ = write!(
+        sql,
+        ") INSERT INTO event_log (stream_id, first_sequence, last_sequence, payload) \
+         SELECT stream_id, first_sequence, last_sequence, payload FROM batch WHERE COALESCE((SELECT stored.last_sequence \
+         FROM event_log stored WHERE stored.stream_id = batch.stream_id ORDER BY stored.first_sequence DESC LIMIT 1), 0) \
+         = batch.first_sequence - 1 AND (lease_id IS NULL OR EXISTS (SELECT 1 FROM {held} WHERE {held}.id = batch.lease_id \
+         AND {held}.token = batch.token AND {held}.state = {LEASED})) ON CONFLICT DO NOTHING RETURNING stream_id"
+    );
+    let rows = store.write().query_all_raw(store.statement(sql, values)).await?;
     rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+}
+
+fn row(run: &Run) -> [Value; PLACES] {
+    let mut payload = Vec::new();
+    for batch in &run.batches {
+        codec::encode(&batch.events, &mut payload);
+    }
+    let (id, token) = run.lease.unzip();
+    [run.stream.into(), (run.first as i64).into(), (run.last as i64).into(), payload.into(), id.into(), token.into()]
+}
+
+/// A row that fits no log.
+fn nothing() -> [Value; PLACES] {
+    [Uuid::nil().into(), (-1_i64).into(), (-1_i64).into(), Vec::<u8>::new().into(), None::<Uuid>.into(), None::<i64>.into()]
 }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::{BoxError, StorageError, Store, Tx};
 
-pub(crate) use table::{DEAD, LEASED, QUEUED, held};
+pub(crate) use table::{DEAD, LEASED, QUEUED, is_open};
 
 /// A job to be done.
 #[derive(Clone, Debug)]

@@ -112,28 +112,9 @@ pub(super) async fn is_held(tx: &Tx, id: Uuid, token: i64) -> Result<bool, Stora
 }
 
 /// Whether the row still waits for its end under this token, outside any transaction.
-pub(super) async fn is_open(store: &Store, id: Uuid, token: i64) -> Result<bool, StorageError> {
+pub(crate) async fn is_open(store: &Store, id: Uuid, token: i64) -> Result<bool, StorageError> {
     let sql = format!("SELECT 1 FROM job WHERE id = $1 AND token = $2 AND state = {LEASED}");
     Ok(store.write().query_one_raw(store.statement(sql, [id.into(), token.into()])).await?.is_some())
-}
-
-/// Of the given leases, those that are valid, held so until the transaction ends.
-pub(crate) async fn held(tx: &Tx, leases: &[(Uuid, i64)]) -> Result<Vec<(Uuid, i64)>, StorageError> {
-    if leases.is_empty() {
-        return Ok(Vec::new());
-    }
-    // Few different texts, so that each is prepared once: the places up to the next power of two repeat a lease.
-    let places = leases.len().next_power_of_two();
-    let list = match tx.store().backend() {
-        // Its driver looks every numbered parameter up by its name, among all of them.
-        DbBackend::Sqlite => vec!["?"; places].join(", "),
-        _ => placeholders(1, places),
-    };
-    let hold = tx.store().for_update();
-    let sql = format!("SELECT id, token FROM job WHERE state = {LEASED} AND id IN ({list}) ORDER BY id{hold}");
-    let values = leases.iter().chain(std::iter::repeat(&leases[0])).take(places).map(|(id, _)| Value::from(*id));
-    let rows = tx.conn().query_all_raw(tx.store().statement(sql, values)).await?;
-    rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
 }
 
 /// Deletes the job if the token is still the current one.
