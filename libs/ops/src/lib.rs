@@ -1,7 +1,8 @@
 //! What operators can do with any service that keeps data of its own: `slipway.operations.v1`, written once.
 //!
 //! A service calls [`register`] with its store, and [`subscribe`] instead of the bus's own for every event that it follows.
-//! Then its dead jobs, and the events that it could not take, can be listed, redriven and deleted.
+//! Then its dead jobs, and the events that it could not take, can be listed, redriven and deleted; and request ids that are too
+//! old for anybody to repeat are forgotten.
 
 mod consumer;
 mod rpc;
@@ -14,7 +15,7 @@ use std::sync::{Arc, RwLock};
 
 use slipway_proto::operations::operations_service_server::OperationsServiceServer;
 use slipway_rpc::Server;
-use slipway_storage::Store;
+use slipway_storage::{Store, requests};
 
 pub use consumer::subscribe;
 
@@ -42,6 +43,7 @@ impl Stores {
 /// Serves the operations on `store` under the service's name, as in `file-store`. Where several services share a process,
 /// they share one endpoint.
 pub fn register(server: &mut Server, service: &'static str, store: Store) {
+    server.add_task("old request ids", requests::forget_old(store.clone(), server.shutdown()));
     if let Some(stores) = server.shared().get::<Stores>() {
         return stores.add(service, store);
     }

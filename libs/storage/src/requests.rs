@@ -5,10 +5,16 @@
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbBackend};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::store::micros;
-use crate::{StorageError, Tx, now_micros};
+use crate::{StorageError, Store, Tx, now_micros};
+
+/// How long the same request id gives the first result.
+const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How often old ones are looked for; nothing depends on it.
+const LOOK: Duration = Duration::from_secs(6 * 3600);
 
 /// Whether a request was seen before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,11 +69,23 @@ pub async fn record(
     Ok(())
 }
 
+/// Forgets from time to time what is older than [`REMEMBERED`], until `shutdown`. Replicas may all do it.
+pub async fn forget_old(store: Store, shutdown: CancellationToken) {
+    let mut look = tokio::time::interval(LOOK);
+    while shutdown.run_until_cancelled(look.tick()).await.is_some() {
+        match forget(&store, REMEMBERED).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "old request ids are forgotten"),
+            Err(error) => tracing::warn!(%error, "old request ids cannot be forgotten now; the next attempt follows"),
+        }
+    }
+}
+
 /// Forgets requests older than `age`; returns how many.
-pub async fn forget(tx: &Tx, age: Duration) -> Result<u64, StorageError> {
+async fn forget(store: &Store, age: Duration) -> Result<u64, StorageError> {
     let oldest = now_micros() - micros(age);
-    let delete = tx.store().statement("DELETE FROM request WHERE create_time < $1", [oldest.into()]);
-    Ok(tx.conn().execute_raw(delete).await?.rows_affected())
+    let delete = store.statement("DELETE FROM request WHERE create_time < $1", [oldest.into()]);
+    Ok(store.write().execute_raw(delete).await?.rows_affected())
 }
 
 #[cfg(test)]
@@ -121,10 +139,15 @@ mod tests {
     #[tokio::test]
     async fn old_requests_are_forgotten() {
         let test = TestStore::new().await;
+        let project = Uuid::now_v7();
         let tx = test.store.begin().await.expect("begun");
-        record(&tx, Uuid::now_v7(), "CreateRun", "r-1", b"hash", Uuid::now_v7()).await.expect("recorded");
-        assert_eq!(forget(&tx, Duration::from_secs(60)).await.expect("forgotten"), 0);
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        assert_eq!(forget(&tx, Duration::from_micros(1)).await.expect("forgotten"), 1);
+        record(&tx, project, "CreateRun", "r-1", b"hash", Uuid::now_v7()).await.expect("recorded");
+        record(&tx, project, "CreateRun", "r-2", b"hash", Uuid::now_v7()).await.expect("recorded");
+        let aged = "UPDATE request SET create_time = create_time - $1 WHERE request_id = 'r-1'";
+        let age = micros(REMEMBERED).into();
+        tx.conn().execute_raw(test.store.statement(aged, [age])).await.expect("aged");
+        tx.commit().await.expect("committed");
+        assert_eq!(forget(&test.store, REMEMBERED).await.expect("forgotten"), 1);
+        assert_eq!(forget(&test.store, REMEMBERED).await.expect("forgotten"), 0);
     }
 }
