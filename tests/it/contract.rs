@@ -189,6 +189,8 @@ async fn another_tenants_id_is_not_found() {
 
     let bob = suite.client_as("bob-admin").unwrap();
     let budget_id = budget(&suite.client_as("alice-admin").unwrap()).await;
+    let overlay = slipway_proto::filestore::CreateOverlayRequest { workspace_id: workspace.clone(), ..Default::default() };
+    let overlay_id = alice.overlays.clone().create_overlay(overlay).await.unwrap().into_inner().overlay.unwrap().id;
     let (conversation_id, run_id, plan_id) = (conversation.id.clone(), run.id.clone(), run.plan_id.clone());
     let (workspace_id, revision_id) = (workspace.clone(), revision.id.clone());
     let hers = move |field: &str| match field {
@@ -197,6 +199,7 @@ async fn another_tenants_id_is_not_found() {
         "run_id" => run_id.clone(),
         "plan_id" | "open_plan_id" => plan_id.clone(),
         "budget_id" => budget_id.clone(),
+        "overlay_id" => overlay_id.clone(),
         // Hers must die first: see `letters`.
         "dead_letter_id" | "provider_key_id" => Uuid::now_v7().to_string(),
         f if f.ends_with("revision_id") => revision_id.clone(),

@@ -26,7 +26,12 @@ async fn import(client: &Client, workspace: &str, base: &str, format: ArchiveFor
 }
 
 async fn export(client: &Client, workspace: &str, revision: &str, format: ArchiveFormat) -> Vec<u8> {
-    let request = ExportArchiveRequest { workspace_id: workspace.into(), revision_id: revision.into(), format: format.into() };
+    let request = ExportArchiveRequest {
+        workspace_id: workspace.into(),
+        revision_id: revision.into(),
+        format: format.into(),
+        ..Default::default()
+    };
     let stream = client.files.clone().export_archive(request).await.unwrap().into_inner();
     story::collect(stream, |r| r.chunk.to_vec()).await.unwrap().concat()
 }
@@ -142,10 +147,9 @@ async fn git_applies_our_differences() {
     let client = suite.client().unwrap();
     let before = [("keep.txt", "1\n2\n3\n4\n5\n"), ("gone.txt", "x\n"), ("edge.txt", "no newline"), ("old.txt", "moved\n")];
     let (workspace, first) = story::workspace(&client, &before).await;
-    let rename = FileChange {
-        change: Some(file_change::Change::Rename(RenameFile { path: "old.txt".into(), new_path: "sub/new.txt".into() })),
-    };
-    let delete = slipway_proto::filestore::DeleteFile { path: "gone.txt".into() };
+    let rename = RenameFile { path: "old.txt".into(), new_path: "sub/new.txt".into(), ..Default::default() };
+    let rename = FileChange { change: Some(file_change::Change::Rename(rename)) };
+    let delete = slipway_proto::filestore::DeleteFile { path: "gone.txt".into(), ..Default::default() };
     let delete = FileChange { change: Some(file_change::Change::Delete(delete)) };
     let changes = vec![
         write("keep.txt", "1\n2\nthree\n4\n5\n6\n"),

@@ -95,7 +95,11 @@ pub(crate) fn small_chart() -> Vec<(&'static str, &'static str)> {
 /// A change that writes a file.
 pub(crate) fn write(path: &str, text: &str) -> FileChange {
     FileChange {
-        change: Some(Change::Write(WriteFile { path: path.into(), content: text.as_bytes().to_vec().into(), executable: None })),
+        change: Some(Change::Write(WriteFile {
+            path: path.into(),
+            content: text.as_bytes().to_vec().into(),
+            ..Default::default()
+        })),
     }
 }
 
@@ -123,7 +127,8 @@ pub(crate) async fn workspace(client: &Client, files: &[(&str, &str)]) -> (Strin
 
 /// A file's text at a revision; empty id: the head.
 pub(crate) async fn read(client: &Client, workspace: &str, revision: &str, path: &str) -> Result<String, Status> {
-    let request = ReadFileRequest { workspace_id: workspace.into(), revision_id: revision.into(), path: path.into() };
+    let request =
+        ReadFileRequest { workspace_id: workspace.into(), revision_id: revision.into(), path: path.into(), ..Default::default() };
     let mut stream = client.files.clone().read_file(request).await?.into_inner();
     let mut bytes = Vec::new();
     while let Some(part) = stream.message().await? {

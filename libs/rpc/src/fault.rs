@@ -227,7 +227,7 @@ fn code_of(reason: Reason) -> Code {
         R::CallCancelled => Code::Cancelled,
         R::WorkspaceNotFound | R::RevisionNotFound | R::FileNotFound | R::IndexNotFound => Code::NotFound,
         R::ModelNotFound | R::PlanNotFound | R::ConversationNotFound | R::RunNotFound | R::DeadLetterNotFound => Code::NotFound,
-        R::BudgetNotFound => Code::NotFound,
+        R::BudgetNotFound | R::OverlayNotFound => Code::NotFound,
         R::ChangeConflict | R::EmbedderUnavailable | R::ProviderAuthFailed | R::ProviderCreditExhausted => {
             Code::FailedPrecondition
         }

@@ -3,6 +3,7 @@
 use slipway_proto::conversation::conversation_service_client::ConversationServiceClient;
 use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
+use slipway_proto::filestore::overlay_service_client::OverlayServiceClient;
 use slipway_proto::inference::budget_service_client::BudgetServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
 use slipway_proto::inference::usage_service_client::UsageServiceClient;
@@ -38,6 +39,8 @@ pub struct Client {
     pub planner: PlannerServiceClient<Wire>,
     /// Files.
     pub files: FileStoreServiceClient<Wire>,
+    /// Overlays.
+    pub overlays: OverlayServiceClient<Wire>,
     /// Search.
     pub embedding: EmbeddingServiceClient<Wire>,
     /// Models.
@@ -61,6 +64,7 @@ impl Client {
             conversation: ConversationServiceClient::new(wire.clone()),
             planner: PlannerServiceClient::new(wire.clone()),
             files: FileStoreServiceClient::new(wire.clone()),
+            overlays: OverlayServiceClient::new(wire.clone()),
             embedding: EmbeddingServiceClient::new(wire.clone()),
             inference: InferenceServiceClient::new(wire.clone()),
             usage: UsageServiceClient::new(wire.clone()),

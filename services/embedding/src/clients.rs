@@ -63,8 +63,12 @@ impl Files {
 
     /// The bytes of a file; of one that is too large to be indexed, no more than show that.
     pub(crate) async fn read(&self, ctx: &Ctx, workspace: Uuid, revision: Uuid, path: &str) -> Result<Vec<u8>, Fault> {
-        let request =
-            ReadFileRequest { workspace_id: workspace.to_string(), revision_id: revision.to_string(), path: path.to_owned() };
+        let request = ReadFileRequest {
+            workspace_id: workspace.to_string(),
+            revision_id: revision.to_string(),
+            path: path.to_owned(),
+            ..ReadFileRequest::default()
+        };
         let mut stream = self.client.clone().read_file(ctx.request(request)).await.map_err(fault)?.into_inner();
         let mut bytes = Vec::new();
         while let Some(message) = stream.message().await.map_err(fault)? {

@@ -46,7 +46,7 @@ const KNOWN: u64 = 100_000;
 pub(crate) struct Blobs {
     store: Arc<dyn ObjectStore>,
     place: Place,
-    /// Written by this process, to the end, and the epoch of garbage collection that it was in. What another process wrote is
+    /// Written or seen there by this process, to the end, and the epoch of garbage collection that it was in. What another process wrote is
     /// simply written again: that is as quick as making sure of it, and mends what a power cut left half-done.
     known: Cache<Hash, i64>,
     cache: Option<DiskCache>,
@@ -84,6 +84,11 @@ impl Blobs {
     /// Whether this process wrote the blob in this epoch, so that it is there.
     pub(crate) async fn is_known(&self, hash: Hash, epoch: i64) -> bool {
         self.known.get(&hash).await == Some(epoch)
+    }
+
+    /// That the blob was seen there in this epoch.
+    pub(crate) async fn remember(&self, hash: Hash, epoch: i64) {
+        self.known.insert(hash, epoch).await;
     }
 
     /// Writes a content that is in memory. When this returns, it is safe.

@@ -1,7 +1,10 @@
 //! Between the API's messages and the model: every limit of a field is checked here.
 
+mod overlay;
+
 use std::time::Duration;
 
+use blake3::Hash;
 use prost::Message;
 use slipway_proto::filestore as pb;
 use slipway_rpc::{Check, Fault, timestamp};
@@ -11,11 +14,13 @@ use crate::archive::Format;
 use crate::error::Error;
 use crate::garbage::Report;
 use crate::model::{
-    Change, DiffLine, FileDiff, FileEntry, FileStatus, Glob, Hunk, LineKind, LineMatcher, Revision, RevisionKind, Workspace,
-    check_path,
+    At, Change, DiffLine, Expected, FileDiff, FileEntry, FileStatus, Glob, Hunk, LineKind, LineMatcher, Revision, RevisionKind,
+    Workspace, check_path,
 };
 use crate::service::{Commit, DiffRequest, Import, Link, Page, PageRequest, Restore, Search, Searched};
 use crate::store::RequestKey;
+
+pub(crate) use overlay::{change_overlay, commit_overlay, create_overlay, list_overlays, overlay, overlay_id};
 
 const MAX_NAME: usize = 200;
 const MAX_MESSAGE: usize = 2_000;
@@ -45,6 +50,21 @@ fn required_path(check: &mut Check, field: &str, path: String) -> Result<String,
         check_path(&path)?;
     }
     Ok(path)
+}
+
+/// What a request reads: a revision, or an overlay, or the head when it names neither.
+fn at(check: &mut Check, (revision_field, revision): (&str, &str), (overlay_field, overlay): (&str, &str)) -> At {
+    let revision = check.optional_uuid(revision_field, revision);
+    let overlay = check.optional_uuid(overlay_field, overlay);
+    match (revision, overlay) {
+        (None, None) => At::Head,
+        (Some(id), None) => At::Revision(id),
+        (None, Some(id)) => At::Overlay(id),
+        (Some(_), Some(_)) => {
+            check.fail(overlay_field, format!("excludes {revision_field}"));
+            At::Head
+        }
+    }
 }
 
 fn page_request(check: &mut Check, size: u32, default: u32, max: u32, token: String) -> PageRequest {
@@ -116,30 +136,30 @@ pub(crate) fn bad_upload(field: &str, description: &str) -> Fault {
     check.finish().err().unwrap_or_else(|| Fault::internal("a violation is an error"))
 }
 
-pub(crate) fn export(request: &pb::ExportArchiveRequest) -> Result<(Uuid, Option<Uuid>, Format), Fault> {
+pub(crate) fn export(request: &pb::ExportArchiveRequest) -> Result<(Uuid, At, Format), Fault> {
     let mut check = Check::new();
     let workspace = check.uuid("workspace_id", &request.workspace_id);
-    let revision = check.optional_uuid("revision_id", &request.revision_id);
+    let at = at(&mut check, ("revision_id", &request.revision_id), ("overlay_id", &request.overlay_id));
     let format = format(&mut check, "format", request.format);
-    check.finish().map(|()| (workspace, revision, format))
+    check.finish().map(|()| (workspace, at, format))
 }
 
-pub(crate) fn list_files(request: pb::ListFilesRequest) -> Result<(Uuid, Option<Uuid>, String, PageRequest), Fault> {
+pub(crate) fn list_files(request: pb::ListFilesRequest) -> Result<(Uuid, At, String, PageRequest), Fault> {
     let mut check = Check::new();
     let workspace = check.uuid("workspace_id", &request.workspace_id);
-    let revision = check.optional_uuid("revision_id", &request.revision_id);
+    let at = at(&mut check, ("revision_id", &request.revision_id), ("overlay_id", &request.overlay_id));
     let glob = check.text("glob", &request.glob, 0, MAX_GLOB);
     let page = page_request(&mut check, request.page_size, 1_000, 5_000, request.page_token);
-    check.finish().map(|()| (workspace, revision, glob, page))
+    check.finish().map(|()| (workspace, at, glob, page))
 }
 
-pub(crate) fn read_file(request: pb::ReadFileRequest) -> Result<(Uuid, Option<Uuid>, String), Fault> {
+pub(crate) fn read_file(request: pb::ReadFileRequest) -> Result<(Uuid, At, String), Fault> {
     let mut check = Check::new();
     let workspace = check.uuid("workspace_id", &request.workspace_id);
-    let revision = check.optional_uuid("revision_id", &request.revision_id);
+    let at = at(&mut check, ("revision_id", &request.revision_id), ("overlay_id", &request.overlay_id));
     let path = required_path(&mut check, "path", request.path);
     check.finish()?;
-    Ok((workspace, revision, path?))
+    Ok((workspace, at, path?))
 }
 
 pub(crate) fn link(request: pb::CreateDownloadLinkRequest) -> Result<(Uuid, Option<Uuid>, String, Duration), Fault> {
@@ -156,7 +176,7 @@ pub(crate) fn link(request: pb::CreateDownloadLinkRequest) -> Result<(Uuid, Opti
 pub(crate) fn search(request: &pb::SearchFilesRequest) -> Result<Search, Fault> {
     let mut check = Check::new();
     let workspace_id = check.uuid("workspace_id", &request.workspace_id);
-    let revision_id = check.optional_uuid("revision_id", &request.revision_id);
+    let at = at(&mut check, ("revision_id", &request.revision_id), ("overlay_id", &request.overlay_id));
     let count = request.pattern.chars().count();
     // Not as text: blanks and control characters may be what is looked for.
     check.ensure(count > 0, "pattern", "is required");
@@ -167,7 +187,7 @@ pub(crate) fn search(request: &pb::SearchFilesRequest) -> Result<Search, Fault> 
     check.finish()?;
     let matcher = LineMatcher::new(&request.pattern, request.regex, request.ignore_case).map_err(Error::from)?;
     let glob = Glob::new(&glob).map_err(Error::from)?;
-    Ok(Search { workspace_id, revision_id, matcher, glob, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
+    Ok(Search { workspace_id, at, matcher, glob, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
 }
 
 pub(crate) fn commit(mut request: pb::CommitRevisionRequest) -> Result<Commit, Fault> {
@@ -178,14 +198,31 @@ pub(crate) fn commit(mut request: pb::CommitRevisionRequest) -> Result<Commit, F
     let message = check.text("message", &request.message, 0, MAX_MESSAGE);
     let mut id = std::mem::take(&mut request.request_id);
     let key = request_key(&mut check, "CommitRevision", &mut id, || request.encode_to_vec());
-    let count = request.changes.len();
-    check.ensure(count > 0, "changes", "is required");
-    check.ensure(count <= MAX_CHANGES, "changes", format!("has more than {MAX_CHANGES} elements"));
-    let decoded: Vec<_> =
-        request.changes.into_iter().take(MAX_CHANGES).enumerate().map(|(n, c)| change(&mut check, n, c.change)).collect();
+    let changes = changes(&mut check, request.changes);
     check.finish()?;
-    let changes = decoded.into_iter().flatten().collect::<Result<_, _>>()?;
-    Ok(Commit { workspace_id, base, changes, message, plan_id, key })
+    Ok(Commit { workspace_id, base, changes: changes?, message, plan_id, key })
+}
+
+/// Where several things are wrong, `check` knows of all of them but the paths.
+fn changes(check: &mut Check, changes: Vec<pb::FileChange>) -> Result<Vec<Change>, Error> {
+    check.ensure(!changes.is_empty(), "changes", "is required");
+    check.ensure(changes.len() <= MAX_CHANGES, "changes", format!("has more than {MAX_CHANGES} elements"));
+    let decoded: Vec<_> = changes.into_iter().take(MAX_CHANGES).enumerate().map(|(n, c)| change(check, n, c.change)).collect();
+    decoded.into_iter().flatten().collect()
+}
+
+fn expected(check: &mut Check, field: String, hash: Option<String>) -> Expected {
+    let Some(hash) = hash else { return Expected::Whatever };
+    if hash.is_empty() {
+        return Expected::Nothing;
+    }
+    match Hash::from_hex(&hash) {
+        Ok(hash) => Expected::Content(hash),
+        Err(_) => {
+            check.fail(&field, "is not a BLAKE3 hash in hex");
+            Expected::Whatever
+        }
+    }
 }
 
 fn change(check: &mut Check, n: usize, change: Option<pb::file_change::Change>) -> Option<Result<Change, Error>> {
@@ -195,19 +232,22 @@ fn change(check: &mut Check, n: usize, change: Option<pb::file_change::Change>) 
             check.fail(&format!("changes[{n}]"), "says neither write nor delete nor rename");
             None
         }
-        Some(C::Write(pb::WriteFile { path, content, executable })) => {
+        Some(C::Write(pb::WriteFile { path, content, executable, expected_hash })) => {
             check.ensure(content.len() <= MAX_CONTENT, &format!("changes[{n}].write.content"), "is larger than 3 MiB");
             let path = required_path(check, &format!("changes[{n}].write.path"), path);
-            Some(path.map(|path| Change::Write { path, content, executable }))
+            let expected = expected(check, format!("changes[{n}].write.expected_hash"), expected_hash);
+            Some(path.map(|path| Change::Write { path, content, executable, expected }))
         }
-        Some(C::Delete(pb::DeleteFile { path })) => {
+        Some(C::Delete(pb::DeleteFile { path, expected_hash })) => {
             let path = required_path(check, &format!("changes[{n}].delete.path"), path);
-            Some(path.map(|path| Change::Delete { path }))
+            let expected = expected(check, format!("changes[{n}].delete.expected_hash"), expected_hash);
+            Some(path.map(|path| Change::Delete { path, expected }))
         }
-        Some(C::Rename(pb::RenameFile { path, new_path })) => {
+        Some(C::Rename(pb::RenameFile { path, new_path, expected_hash })) => {
             let path = required_path(check, &format!("changes[{n}].rename.path"), path);
             let new_path = required_path(check, &format!("changes[{n}].rename.new_path"), new_path);
-            Some(path.and_then(|path| Ok(Change::Rename { path, new_path: new_path? })))
+            let expected = expected(check, format!("changes[{n}].rename.expected_hash"), expected_hash);
+            Some(path.and_then(|path| Ok(Change::Rename { path, new_path: new_path?, expected })))
         }
     }
 }
@@ -216,7 +256,7 @@ pub(crate) fn diff(request: pb::DiffRevisionsRequest) -> Result<DiffRequest, Fau
     let mut check = Check::new();
     let workspace_id = check.uuid("workspace_id", &request.workspace_id);
     let from = check.uuid("from_revision_id", &request.from_revision_id);
-    let to = check.optional_uuid("to_revision_id", &request.to_revision_id);
+    let to = at(&mut check, ("to_revision_id", &request.to_revision_id), ("to_overlay_id", &request.to_overlay_id));
     let context = request.context_lines.unwrap_or(3);
     check.ensure(context <= MAX_CONTEXT, "context_lines", format!("is over {MAX_CONTEXT}"));
     let page = page_request(&mut check, request.page_size, 100, 1_000, request.page_token);

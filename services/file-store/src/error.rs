@@ -22,6 +22,10 @@ pub(crate) enum Error {
     RevisionNotFound,
     #[error("the workspace has no revision yet")]
     WorkspaceEmpty,
+    #[error("there is no such overlay; it may have been committed or have expired")]
+    OverlayNotFound,
+    #[error("the overlay was changed since its etag was read; read it and try again")]
+    EtagMismatch { etag: String },
     #[error("the revision has no such file")]
     FileNotFound { path: String },
     #[error(transparent)]
@@ -34,6 +38,8 @@ pub(crate) enum Error {
     UploadTooLarge,
     #[error(transparent)]
     Change(#[from] ChangeError),
+    #[error("{error}")]
+    Unexpected { error: Box<ChangeError>, content: String },
     #[error("the base is not the head of the workspace")]
     Stale { head: Option<Head> },
     #[error("the request id was used for another payload")]
@@ -64,12 +70,15 @@ impl From<Error> for Fault {
         match error {
             Error::WorkspaceNotFound => Self::new(Reason::WorkspaceNotFound, message),
             Error::RevisionNotFound | Error::WorkspaceEmpty => Self::new(Reason::RevisionNotFound, message),
+            Error::OverlayNotFound => Self::new(Reason::OverlayNotFound, message),
+            Error::EtagMismatch { etag } => Self::new(Reason::EtagMismatch, message).with("etag", etag),
             Error::FileNotFound { path } => Self::new(Reason::FileNotFound, message).with("path", path),
             Error::Path(e) => Self::new(Reason::PathInvalid, message).with("path", e.path),
             Error::Pattern(_) => Self::new(Reason::PatternInvalid, message),
             Error::Archive(e) => refuse_archive(e, message),
             Error::UploadTooLarge => Self::new(Reason::ArchiveTooLarge, message).with("limit_bytes", MAX_ARCHIVE_BYTES),
             Error::Change(e) => refuse_change(&e, message),
+            Error::Unexpected { error, content } => refuse_change(&error, message).with("current_content", content),
             Error::Stale { head: None } => {
                 Self::new(Reason::BaseRevisionStale, "the workspace has no revision yet; send no base revision")
                     .with("head_revision_id", "")
@@ -112,6 +121,10 @@ fn refuse_archive(error: ArchiveError, message: String) -> Fault {
 fn refuse_change(error: &ChangeError, message: String) -> Fault {
     let path = match error {
         ChangeError::Missing { path, .. } | ChangeError::Taken { path, .. } => path,
+        ChangeError::Unexpected { path, present, .. } => {
+            let present = present.as_ref().map(|entry| entry.hash.to_hex().to_string()).unwrap_or_default();
+            return Fault::new(Reason::ChangeConflict, message).with("path", path).with("current_hash", present);
+        }
         ChangeError::Result(ManifestError::Clash(clash)) => clash.path(),
         ChangeError::Result(_) => {
             return Fault::invalid(vec![Violation {

@@ -1,5 +1,5 @@
-//! Garbage collection: removes blobs that no revision of any workspace refers to, and never one that is referred to,
-//! whatever commits, imports, restores, deletions and other replicas do meanwhile.
+//! Garbage collection: removes blobs that no revision or overlay of any workspace refers to, and never one that is referred
+//! to, whatever commits, imports, restores, changes of overlays, deletions and other replicas do meanwhile.
 //!
 //! # The protocol
 //!
@@ -10,22 +10,40 @@
 //!
 //! A writer (1) reads the epoch, (2) for each content: if it is condemned, waits until its row is gone; then writes the blob,
 //! and remembers "there since epoch e"; only what is there since the current epoch need not be written again; (3) in the
-//! transaction that makes the revision: holds the epoch (a shared lock; on SQLite the transaction is alone) and compares. If
+//! transaction that makes the revision, or changes the overlay: holds the epoch (a shared lock; on SQLite the transaction is alone) and compares. If
 //! it moved, the writer goes back: new epoch, wait for what is condemned, look that every blob is still there, else fail as
 //! retryable.
 //!
+//! An overlay, other than a revision, changes; so it protects no content for whoever builds on it. Who changes an overlay, or
+//! makes a revision of one, **adopts** the contents (and the manifest) that the result takes over from it and its base
+//! revision does not have: does step 2 for each without writing it, that is waits while it is condemned, and then looks
+//! that it is there.
+//!
 //! # Why nothing that is referred to is removed
 //!
-//! Let a collector delete blob *b* that was condemned by the transaction *C*, which made epoch *e*. Suppose some revision
-//! that is committed refers to *b*; take the earliest such revision *R* of its workspace that is not deleted.
+//! Let a collector delete blob *b* that was condemned by the transaction *C*, which made epoch *e*. First, suppose some
+//! revision that is committed refers to *b*; take the earliest such revision *R* of its workspace that is not deleted.
 //!
 //! - *R* was committed before *C*: the manifests are read in statements that begin after *C*, so *R*'s was read: *b* is absolved.
-//! - *R* was committed after *C*, and *b* is one of the contents that *R*'s writer brought: its transaction held an epoch that
-//!   is at least *e*, since *C* had committed, and that the writer had read before it saw *b* as not condemned. So it saw
-//!   *b*'s row gone, that is after the deletion, and wrote *b* again or saw it there. A memory of having written *b* does
-//!   not count if it is of an epoch before *e*; of an epoch from *e* on, the same holds for that writing.
+//! - *R* was committed after *C*, and *b* is one of the contents that *R*'s writer brought or adopted: its transaction held an
+//!   epoch that is at least *e*, since *C* had committed, and that the writer had read before it saw *b* as not condemned. So
+//!   it saw *b*'s row gone, that is after the deletion, and wrote *b* again or saw it there. A memory of having written *b*,
+//!   or of having seen it there, does not count if it is of an epoch before *e*; of an epoch from *e* on, the same holds for
+//!   that writing or seeing.
 //! - *R* was committed after *C* and took *b* over from the revision that it was made on or that it restores: that one is of
 //!   the same workspace and earlier, against the choice of *R*; and a workspace goes with all its revisions or not at all.
+//!
+//! Second, suppose that an overlay refers to *b* when *b* is deleted or later, in its version *V*, but no revision of its workspace does.
+//!
+//! - *V* was committed before *C*: an overlay's version has one manifest, and *V* is still the present one, so that it was there
+//!   during all the statements that read the manifests, and one of them found it: *b* is absolved. (A version that came or went
+//!   while they ran may have been missed; but then it is not *V*.)
+//! - *V* was committed after *C*: *b* is not in the overlay's base revision, so *V*'s writer brought or adopted it, and the
+//!   second point above holds word for word. An overlay that is new has the files of its base, which stays: the transaction
+//!   that makes it holds the workspace.
+//!
+//! A version that another replaced loses its contents, even while somebody still reads them: it has the grace period to finish.
+//! The same goes for an overlay that ends: by deletion, with its workspace, or by expiry, which the collector sees to first.
 //!
 //! No clock takes part in this. The grace period only spares work: contents that are uploaded for a commit which is about to
 //! follow are not marked, let alone written twice.

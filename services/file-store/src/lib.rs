@@ -1,10 +1,11 @@
 //! The file store: workspaces and their revisions, the only owner of file contents.
 //!
-//! It serves `slipway.filestore.v1.FileStoreService`, owns the tables `workspace`, `revision`, `garbage` and `collection` and the blobs, publishes
+//! It serves `FileStoreService` and `OverlayService` of `slipway.filestore.v1`, owns the tables `workspace`, `revision`,
+//! `overlay`, `garbage` and `collection` and the blobs, publishes
 //! `revision.committed` and `workspace.deleted`, and calls nobody.
 //!
 //! A content is a blob named by its BLAKE3 hash, and so is a manifest, the list of a revision's files; a row of `revision`
-//! names its manifest. Blobs are written and flushed first, then one transaction moves the workspace's head, adds the
+//! names its manifest, and so does one of `overlay`, whose files are not committed yet. Blobs are written and flushed first, then one transaction moves the workspace's head, adds the
 //! revision, remembers the request and queues the event: whatever is visible is whole.
 
 mod archive;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use slipway_bus::Bus;
 use slipway_proto::filestore::file_store_service_server::FileStoreServiceServer;
+use slipway_proto::filestore::overlay_service_server::OverlayServiceServer;
 use slipway_rpc::{BuildError, Server};
 use slipway_storage::outbox::Relay;
 use slipway_storage::{Durability, StoreSettings};
@@ -33,7 +35,7 @@ use slipway_storage::{Durability, StoreSettings};
 use blobs::Blobs;
 use clock::Clock;
 use garbage::Collector;
-pub use settings::{CacheSettings, GcSettings, S3Settings, Settings};
+pub use settings::{CacheSettings, GcSettings, OverlaySettings, S3Settings, Settings};
 pub use store::Migrator;
 use tokio_util::sync::CancellationToken;
 
@@ -73,13 +75,14 @@ async fn build_with(
     slipway_ops::register(server, "file-store", store.database());
     let relay = Relay::new(store.database(), deps.bus);
     server.add_task("file-store outbox", relay.run(server.shutdown()));
-    let collector = Collector::new(store.clone(), blobs.clone(), &settings.gc, clock, quarantine);
+    let collector = Collector::new(store.clone(), blobs.clone(), &settings.gc, clock.clone(), quarantine);
     if settings.cache.mib > 0 {
         server.add_task("file-store cache", tidy_cache(blobs.clone(), server.shutdown()));
     }
     server.add_task("file-store garbage", collector.clone().run(server.shutdown()));
-    let service = service::FileStore::new(store, blobs, spool, settings, collector.clone());
-    server.add_service(FileStoreServiceServer::new(rpc::Rpc::new(Arc::new(service))));
+    let service = Arc::new(service::FileStore::new(store, blobs, spool, settings, collector.clone(), clock));
+    server.add_service(OverlayServiceServer::new(rpc::Overlays::new(service.clone())));
+    server.add_service(FileStoreServiceServer::new(rpc::Rpc::new(service)));
     Ok(collector)
 }
 

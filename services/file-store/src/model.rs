@@ -3,16 +3,18 @@
 mod change;
 mod diff;
 mod manifest;
+mod overlay;
 mod path;
 mod pattern;
 
 use uuid::Uuid;
 
-pub(crate) use change::{Change, ChangeError, apply};
+pub(crate) use change::{Change, ChangeError, Expected, apply};
 pub(crate) use diff::{
     Changed, DiffLine, FileDiff, FileStatus, Hunk, LineKind, Side, changed_files, diff_file, too_large_to_diff,
 };
 pub(crate) use manifest::{Clash, FileEntry, Manifest, ManifestError, check_tree};
+pub(crate) use overlay::{At, Overlay, Pin, Tree};
 pub(crate) use path::{PathError, PathRule, check_length, check_parts, check_path, fold, nfc};
 pub(crate) use pattern::{Glob, LineMatch, LineMatcher, PatternError};
 

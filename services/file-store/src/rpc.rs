@@ -1,4 +1,6 @@
-//! `slipway.filestore.v1.FileStoreService`: decode, call the use case, encode.
+//! `slipway.filestore.v1.FileStoreService`: decode, call the use case, encode. The other services of the package are beside.
+
+mod overlays;
 
 use std::sync::Arc;
 
@@ -13,6 +15,8 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::convert;
 use crate::error::Error;
 use crate::service::FileStore;
+
+pub(crate) use overlays::Overlays;
 
 /// The service behind its tonic trait.
 pub(crate) struct Rpc {
@@ -84,15 +88,15 @@ impl FileStoreService for Rpc {
 
     async fn export_archive(&self, request: Request<pb::ExportArchiveRequest>) -> Answer<Self::ExportArchiveStream> {
         let ctx = Ctx::of(&request)?;
-        let (workspace, revision, format) = convert::export(request.get_ref()).map_err(status)?;
-        let chunks = self.service.export(&ctx, workspace, revision, format).await.map_err(status)?;
+        let (workspace, at, format) = convert::export(request.get_ref()).map_err(status)?;
+        let chunks = self.service.export(&ctx, workspace, at, format).await.map_err(status)?;
         Ok(Response::new(chunks.map_ok(|chunk| pb::ExportArchiveResponse { chunk }).map_err(status).boxed()))
     }
 
     async fn list_files(&self, request: Request<pb::ListFilesRequest>) -> Answer<pb::ListFilesResponse> {
         let ctx = Ctx::of(&request)?;
-        let (workspace, revision, glob, page) = convert::list_files(request.into_inner()).map_err(status)?;
-        let files = self.service.list_files(&ctx, workspace, revision, &glob, page).await.map_err(status)?;
+        let (workspace, at, glob, page) = convert::list_files(request.into_inner()).map_err(status)?;
+        let files = self.service.list_files(&ctx, workspace, at, &glob, page).await.map_err(status)?;
         Ok(Response::new(convert::files(files)))
     }
 
@@ -100,8 +104,8 @@ impl FileStoreService for Rpc {
 
     async fn read_file(&self, request: Request<pb::ReadFileRequest>) -> Answer<Self::ReadFileStream> {
         let ctx = Ctx::of(&request)?;
-        let (workspace, revision, path) = convert::read_file(request.into_inner()).map_err(status)?;
-        let (entry, content) = self.service.read_file(&ctx, workspace, revision, path).await.map_err(status)?;
+        let (workspace, at, path) = convert::read_file(request.into_inner()).map_err(status)?;
+        let (entry, content) = self.service.read_file(&ctx, workspace, at, path).await.map_err(status)?;
         let first = ReadPart::File(convert::file_entry(entry));
         let chunks = content.map_ok(ReadPart::Chunk).map_err(|e| status(Error::from(e)));
         let parts = stream::once(async { Ok(first) }).chain(chunks);

@@ -1,15 +1,17 @@
-//! The use cases of workspaces; those of revisions, archives, reading, searching and comparing are beside.
+//! The use cases of workspaces; those of revisions, overlays, archives, reading, searching and comparing are beside.
 
 mod archives;
 mod compare;
 mod garbage;
 mod links;
+mod overlays;
 mod read;
 mod revisions;
 mod writing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use blake3::Hash;
 use moka::future::Cache;
@@ -19,10 +21,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::blobs::{BlobError, Blobs};
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::events;
 use crate::garbage::Collector;
-use crate::model::{Manifest, Revision, Workspace};
+use crate::model::{At, Manifest, Pin, Revision, Tree, Workspace};
 use crate::settings::Settings;
 use crate::store::{RequestKey, WorkspaceStore};
 use writing::Writing;
@@ -30,6 +33,7 @@ use writing::Writing;
 pub(crate) use archives::Import;
 pub(crate) use compare::DiffRequest;
 pub(crate) use links::Link;
+pub(crate) use overlays::{NewOverlay, OverlayChange, OverlayCommit};
 pub(crate) use read::{Search, Searched};
 pub(crate) use revisions::{Commit, Restore};
 
@@ -62,14 +66,25 @@ pub(crate) struct FileStore {
     /// Calls that take much processor time or memory wait for each other here.
     heavy: Arc<Semaphore>,
     collector: Collector,
+    clock: Clock,
+    /// An overlay that nobody changes for so long goes.
+    overlay_idle: Duration,
 }
 
 impl FileStore {
-    pub(crate) fn new(store: WorkspaceStore, blobs: Blobs, spool: PathBuf, settings: &Settings, collector: Collector) -> Self {
+    pub(crate) fn new(
+        store: WorkspaceStore,
+        blobs: Blobs,
+        spool: PathBuf,
+        settings: &Settings,
+        collector: Collector,
+        clock: Clock,
+    ) -> Self {
         let weigh = |_: &Hash, manifest: &Arc<Manifest>| u32::try_from(manifest.weight()).unwrap_or(u32::MAX);
         let manifests = Cache::builder().weigher(weigh).max_capacity(settings.manifest_cache_mib << 20).build();
         let heavy = Arc::new(Semaphore::new(settings.heavy_calls));
-        Self { store, blobs, manifests, spool, heavy, collector }
+        let overlay_idle = settings.overlays.idle();
+        Self { store, blobs, manifests, spool, heavy, collector, clock, overlay_idle }
     }
 
     /// Makes an empty workspace.
@@ -130,6 +145,39 @@ impl FileStore {
     /// As [`Self::resolve`], where there must be a revision.
     async fn resolve_some(&self, ctx: &Ctx, workspace: Uuid, revision: Option<Uuid>) -> Result<Revision, Error> {
         self.resolve(ctx, workspace, revision).await?.ok_or(Error::WorkspaceEmpty)
+    }
+
+    /// What a request reads; `None` for an empty workspace's head.
+    async fn tree(&self, ctx: &Ctx, workspace: Uuid, at: At) -> Result<Option<Tree>, Error> {
+        let revision = match at {
+            At::Head => None,
+            At::Revision(id) => Some(id),
+            At::Overlay(id) => {
+                let found = self.store.find_overlay(ctx.project, id, self.clock.now()).await?;
+                if let Some(overlay) = found.filter(|overlay| overlay.workspace_id == workspace) {
+                    return Ok(Some(Tree::from(&overlay)));
+                }
+                self.get_workspace(ctx, workspace).await?;
+                return Err(Error::OverlayNotFound);
+            }
+        };
+        Ok(self.resolve(ctx, workspace, revision).await?.as_ref().map(Tree::from))
+    }
+
+    /// As [`Self::tree`], where there must be one.
+    async fn tree_some(&self, ctx: &Ctx, workspace: Uuid, at: At) -> Result<Tree, Error> {
+        self.tree(ctx, workspace, at).await?.ok_or(Error::WorkspaceEmpty)
+    }
+
+    /// The tree of a listing's page before, if there was one, else the one that the request names.
+    async fn tree_again(&self, ctx: &Ctx, workspace: Uuid, at: At, before: Option<Pin>) -> Result<Option<Tree>, Error> {
+        let tree = self.tree(ctx, workspace, before.map_or(at, Pin::at)).await?;
+        match (before, tree.map(|tree| tree.pin)) {
+            (Some(before @ Pin::Overlay { .. }), Some(now @ Pin::Overlay { version, .. })) if before != now => {
+                Err(Error::EtagMismatch { etag: version.to_string() })
+            }
+            _ => Ok(tree),
+        }
     }
 
     async fn manifest(&self, hash: Hash) -> Result<Arc<Manifest>, Error> {

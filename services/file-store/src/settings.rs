@@ -22,6 +22,8 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// The removal of contents that no revision refers to.
     pub gc: GcSettings,
+    /// Files that are not committed yet.
+    pub overlays: OverlaySettings,
     /// How many MiB of revisions' file lists are kept in memory.
     pub manifest_cache_mib: u64,
     /// How many archives, and differences of large files, are worked on at once; the others wait.
@@ -96,6 +98,33 @@ impl GcSettings {
     }
 }
 
+/// Overlays, the section `[file_store.overlays]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OverlaySettings {
+    /// An overlay that nobody changes for so long goes, and with it what is not committed.
+    pub idle_hours: u64,
+}
+
+impl Default for OverlaySettings {
+    fn default() -> Self {
+        Self { idle_hours: 14 * 24 }
+    }
+}
+
+impl OverlaySettings {
+    pub(crate) fn idle(&self) -> Duration {
+        Duration::from_secs(3_600 * self.idle_hours)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if (1..=87_600).contains(&self.idle_hours) {
+            return Ok(());
+        }
+        Err("overlays.idle_hours must be between 1 and 87600, which is ten years".to_owned())
+    }
+}
+
 /// An S3 bucket, the section `[file_store.s3]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -160,6 +189,7 @@ impl Default for Settings {
             s3: None,
             cache: CacheSettings::default(),
             gc: GcSettings::default(),
+            overlays: OverlaySettings::default(),
             manifest_cache_mib: 64,
             heavy_calls: 4,
         }
@@ -174,6 +204,7 @@ impl Settings {
         }
         self.gc.check()?;
         self.cache.check()?;
+        self.overlays.check()?;
         if self.cache.mib > 0 && self.s3.is_none() {
             return Err("cache.mib is for contents in a bucket; set s3, or leave it at 0".to_owned());
         }
@@ -202,6 +233,8 @@ mod tests {
         assert_eq!(Settings::default().check(), Ok(()));
         let bad = Settings { heavy_calls: 0, ..Settings::default() };
         assert!(bad.check().unwrap_err().contains("heavy_calls"));
+        let bad: Settings = serde_json::from_str(r#"{"overlays": {"idle_hours": 0}}"#).unwrap();
+        assert!(bad.check().unwrap_err().contains("overlays.idle_hours"));
         let bad = Settings { manifest_cache_mib: 0, ..Settings::default() };
         assert!(bad.check().unwrap_err().contains("manifest_cache_mib"));
         assert!(serde_json::from_str::<Settings>(r#"{"unknown": 1}"#).is_err());

@@ -1,8 +1,9 @@
-//! The tables of workspaces and revisions: the only place that knows sea-orm. Every finder takes the project first.
+//! The tables of workspaces, revisions and overlays: the only place that knows sea-orm. Every finder takes the project first.
 
 mod entity;
 mod garbage;
 mod migration;
+mod overlay;
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -80,6 +81,12 @@ impl WorkspaceStore {
 
     pub(crate) async fn find_revision(&self, project: ProjectId, workspace: Uuid, id: Uuid) -> Result<Option<Revision>, Error> {
         find_revision(self.store.read(), project, workspace, id).await
+    }
+
+    /// A revision of whichever workspace.
+    pub(crate) async fn find_any_revision(&self, project: ProjectId, id: Uuid) -> Result<Option<Revision>, Error> {
+        let query = revision::Entity::find_by_id(id).filter(revision::Column::ProjectId.eq(project.0));
+        query.one(self.store.read()).await.map_err(StorageError::from)?.map(revision::Model::into_revision).transpose()
     }
 
     /// The newest first, those before the number `before`.

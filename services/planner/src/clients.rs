@@ -102,8 +102,12 @@ impl Neighbours {
 
     /// A file's content, as far as it can be edited.
     pub(crate) async fn read_file(&self, ctx: &Ctx, workspace: Uuid, revision: Uuid, path: &str) -> Result<Content, Fault> {
-        let request =
-            ReadFileRequest { workspace_id: workspace.to_string(), revision_id: revision.to_string(), path: path.to_owned() };
+        let request = ReadFileRequest {
+            workspace_id: workspace.to_string(),
+            revision_id: revision.to_string(),
+            path: path.to_owned(),
+            ..ReadFileRequest::default()
+        };
         let mut parts = self.files.clone().read_file(within(ctx, LONG).request(request)).await.map_err(fault)?.into_inner();
         let mut bytes = Vec::new();
         while let Some(message) = parts.message().await.map_err(fault)? {
@@ -243,9 +247,9 @@ fn change(file: &StepFile) -> Option<FileChange> {
     let change = match &file.content {
         FileContent::Unchanged => return None,
         FileContent::Written(text) => {
-            Change::Write(WriteFile { path, content: Bytes::copy_from_slice(text.as_bytes()), executable: None })
+            Change::Write(WriteFile { path, content: Bytes::copy_from_slice(text.as_bytes()), ..WriteFile::default() })
         }
-        FileContent::Deleted => Change::Delete(DeleteFile { path }),
+        FileContent::Deleted => Change::Delete(DeleteFile { path, ..DeleteFile::default() }),
     };
     Some(FileChange { change: Some(change) })
 }

@@ -121,8 +121,8 @@ pub(crate) async fn diff_all(api: &Api, workspace_id: &str, from: &str, to: &str
             from_revision_id: from.to_owned(),
             to_revision_id: to.to_owned(),
             context_lines: Some(context),
-            page_size: 0,
             page_token,
+            ..Default::default()
         };
         let page = api.files.clone().diff_revisions(request).await?.into_inner();
         all.extend(page.files);

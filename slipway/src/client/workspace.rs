@@ -100,7 +100,7 @@ async fn export(api: &Api, out: &Out, name: &str, path: &Path, rev: Rev<'_>) -> 
     let workspace = api.workspace(name).await?;
     let revision_id = api.revision_id(&workspace, rev).await?;
     let format = format_of(path).unwrap_or(ArchiveFormat::TarGz);
-    let request = ExportArchiveRequest { workspace_id: workspace.id, revision_id, format: format.into() };
+    let request = ExportArchiveRequest { workspace_id: workspace.id, revision_id, format: format.into(), ..Default::default() };
     let mut stream = api.files.clone().export_archive(request).await?.into_inner();
     if path == Path::new("-") {
         while let Some(part) = stream.message().await? {
@@ -186,8 +186,8 @@ async fn files(api: &Api, out: &Out, name: &str, rev: Rev<'_>, glob: String) -> 
             workspace_id: workspace.id.clone(),
             revision_id: revision_id.clone(),
             glob: glob.clone(),
-            page_size: 0,
             page_token,
+            ..Default::default()
         };
         let page = api.files.clone().list_files(request).await?.into_inner();
         files.extend(page.files);
@@ -212,7 +212,7 @@ async fn files(api: &Api, out: &Out, name: &str, rev: Rev<'_>, glob: String) -> 
 async fn cat(api: &Api, out: &Out, name: &str, path: String, rev: Rev<'_>) -> anyhow::Result<()> {
     let workspace = api.workspace(name).await?;
     let revision_id = api.revision_id(&workspace, rev).await?;
-    let request = ReadFileRequest { workspace_id: workspace.id, revision_id, path };
+    let request = ReadFileRequest { workspace_id: workspace.id, revision_id, path, ..Default::default() };
     let mut stream = api.files.clone().read_file(request).await?.into_inner();
     while let Some(response) = stream.message().await? {
         if out.json("filestore.v1.ReadFileResponse", &response)? {

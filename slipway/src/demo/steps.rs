@@ -217,6 +217,7 @@ impl<'a, 'b> Steps<'a, 'b> {
             workspace_id: self.workspace.clone(),
             revision_id: revision.id.clone(),
             format: ArchiveFormat::TarGz.into(),
+            ..Default::default()
         };
         let mut stream = self.api.files.clone().export_archive(request).await?.into_inner();
         let mut archive = Vec::new();

@@ -12,8 +12,8 @@ use super::{BATCH, CollectError, Collector, Report};
 use crate::blobs::BlobError;
 use crate::model::Manifest;
 
-/// How many manifests are listed, and how many read, at once.
-const MANIFESTS: u64 = 500;
+/// How many manifests are listed, and how many read, at once. In tests so few that overlays change between two listings.
+const MANIFESTS: u64 = if cfg!(test) { 2 } else { 500 };
 const READS: usize = 4;
 /// How many blobs are removed for one look at the lease, and how many at once.
 const REMOVALS: usize = 64;
@@ -36,10 +36,13 @@ impl Collector {
             }
             self.execute(lease, report).await?;
         }
+        self.store.delete_expired_overlays(lease, self.clock.now()).await?;
         self.mark(lease, report).await?;
         let before = self.clock.ago(self.grace);
         loop {
             self.step(lease)?;
+            #[cfg(test)]
+            self.steps.come_by(super::steps::Place::Condemning).await;
             if self.store.condemn(lease, before, BATCH as u64).await? == 0 {
                 break;
             }
@@ -126,6 +129,8 @@ impl Collector {
             let manifests = self.store.list_manifests(after, MANIFESTS).await?;
             let Some(last) = manifests.last() else { return Ok(()) };
             after = Some(*last);
+            #[cfg(test)]
+            self.steps.come_by(super::steps::Place::Page).await;
             for hash in &manifests {
                 candidates.remove(hash);
             }

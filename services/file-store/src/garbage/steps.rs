@@ -1,9 +1,9 @@
-//! Where tests end a collector, after any number of its steps, and hold up writers, before they land.
+//! Where tests end a collector, after any number of its steps, hold it up, and hold up writers, before they land.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::CollectError;
 
@@ -12,6 +12,28 @@ use super::CollectError;
 pub(crate) struct Steps {
     left: AtomicU64,
     gate: watch::Sender<Gate>,
+    halt: watch::Sender<Halt>,
+    /// Writers who have found something condemned.
+    pub(crate) stopped: Notify,
+}
+
+/// Where a collector is held up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// What is marked is about to be condemned.
+    Condemning,
+    /// Some manifests were read, and others are to come.
+    Page,
+}
+
+/// Whether one is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Halt {
+    #[default]
+    Nowhere,
+    /// When it gets there.
+    At(Place),
+    There(Place),
 }
 
 /// What writers meet when everything is written.
@@ -40,6 +62,25 @@ impl Steps {
     pub(super) fn take(&self) -> Result<(), CollectError> {
         let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if left == Ok(1) { Err(CollectError::Killed) } else { Ok(()) }
+    }
+
+    /// Lets the collector go on, to be held up where it comes by `place` next; `None`: nowhere.
+    pub(crate) fn halt(&self, place: Option<Place>) {
+        self.halt.send_replace(place.map_or(Halt::Nowhere, Halt::At));
+    }
+
+    /// Waits until it is held up there.
+    pub(crate) async fn halted(&self, place: Place) {
+        let _ = self.halt.subscribe().wait_for(|halt| *halt == Halt::There(place)).await;
+    }
+
+    /// A collector comes by.
+    pub(crate) async fn come_by(&self, place: Place) {
+        let mut halt = self.halt.subscribe();
+        if *halt.borrow() == Halt::At(place) {
+            self.halt.send_replace(Halt::There(place));
+            let _ = halt.wait_for(|halt| *halt != Halt::There(place)).await;
+        }
     }
 
     pub(crate) fn set_gate(&self, gate: Gate) {

@@ -11,11 +11,41 @@ use super::{FileEntry, Manifest, ManifestError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// Creates or replaces; `executable: None` keeps what is there.
-    Write { path: String, content: Bytes, executable: Option<bool> },
+    Write { path: String, content: Bytes, executable: Option<bool>, expected: Expected },
     /// Deletes a file that exists.
-    Delete { path: String },
+    Delete { path: String, expected: Expected },
     /// Renames a file that exists to a name that is free.
-    Rename { path: String, new_path: String },
+    Rename { path: String, new_path: String, expected: Expected },
+}
+
+/// What a change expects to find.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Expected {
+    #[default]
+    Whatever,
+    Nothing,
+    Content(Hash),
+}
+
+impl Expected {
+    fn allows(self, present: Option<&FileEntry>) -> bool {
+        match self {
+            Self::Whatever => true,
+            Self::Nothing => present.is_none(),
+            Self::Content(hash) => present.is_some_and(|entry| entry.hash == hash),
+        }
+    }
+}
+
+impl Change {
+    /// The file that the change is about, and what it expects of it.
+    pub(crate) fn target(&self) -> (&str, Expected) {
+        match self {
+            Self::Write { path, expected, .. } | Self::Delete { path, expected } | Self::Rename { path, expected, .. } => {
+                (path, *expected)
+            }
+        }
+    }
 }
 
 /// Why changes do not fit their base.
@@ -25,6 +55,8 @@ pub(crate) enum ChangeError {
     Missing { index: usize, path: String },
     #[error("change {index}: there is a file {path:?} already")]
     Taken { index: usize, path: String },
+    #[error("change {index}: the file {path:?} is not the one that the change expects; read it and try again")]
+    Unexpected { index: usize, path: String, present: Option<Box<FileEntry>> },
     #[error(transparent)]
     Result(#[from] ManifestError),
 }
@@ -34,8 +66,13 @@ pub(crate) fn apply(base: &Manifest, changes: Vec<Change>) -> Result<(Manifest, 
     let mut files: BTreeMap<String, FileEntry> = base.entries().iter().map(|e| (e.path.clone(), e.clone())).collect();
     let mut contents = Vec::new();
     for (index, change) in changes.into_iter().enumerate() {
+        let (path, expected) = change.target();
+        let present = files.get(path);
+        if !expected.allows(present) {
+            return Err(ChangeError::Unexpected { index, path: path.to_owned(), present: present.cloned().map(Box::new) });
+        }
         match change {
-            Change::Write { path, content, executable } => {
+            Change::Write { path, content, executable, .. } => {
                 let hash = blake3::hash(&content);
                 let before = files.get(&path).is_some_and(|e| e.executable);
                 let entry =
@@ -43,12 +80,12 @@ pub(crate) fn apply(base: &Manifest, changes: Vec<Change>) -> Result<(Manifest, 
                 files.insert(path, entry);
                 contents.push((hash, content));
             }
-            Change::Delete { path } => {
+            Change::Delete { path, .. } => {
                 if files.remove(&path).is_none() {
                     return Err(ChangeError::Missing { index, path });
                 }
             }
-            Change::Rename { path, new_path } => {
+            Change::Rename { path, new_path, .. } => {
                 if !files.contains_key(&path) {
                     return Err(ChangeError::Missing { index, path });
                 }
@@ -70,19 +107,25 @@ mod tests {
     use super::*;
 
     fn write(path: &str, content: &str) -> Change {
-        Change::Write { path: path.into(), content: Bytes::copy_from_slice(content.as_bytes()), executable: None }
+        expecting(path, content, Expected::Whatever)
+    }
+
+    fn expecting(path: &str, content: &str, expected: Expected) -> Change {
+        let content = Bytes::copy_from_slice(content.as_bytes());
+        Change::Write { path: path.into(), content, executable: None, expected }
     }
 
     fn mode(path: &str, executable: bool) -> Change {
-        Change::Write { path: path.into(), content: Bytes::from_static(b"x"), executable: Some(executable) }
+        let (content, expected) = (Bytes::from_static(b"x"), Expected::Whatever);
+        Change::Write { path: path.into(), content, executable: Some(executable), expected }
     }
 
     fn delete(path: &str) -> Change {
-        Change::Delete { path: path.into() }
+        Change::Delete { path: path.into(), expected: Expected::Whatever }
     }
 
     fn rename(path: &str, new_path: &str) -> Change {
-        Change::Rename { path: path.into(), new_path: new_path.into() }
+        Change::Rename { path: path.into(), new_path: new_path.into(), expected: Expected::Whatever }
     }
 
     fn base() -> Manifest {
@@ -125,6 +168,24 @@ mod tests {
         assert!(clash(vec![write("b", "")]));
         let case = refused(vec![rename("run.sh", "B/C")]);
         assert!(matches!(case, ChangeError::Result(ManifestError::Clash(Clash::Case { .. }))));
+    }
+
+    #[test]
+    fn a_file_that_is_not_the_expected_one_is_refused() {
+        let hash = |content: &str| Expected::Content(blake3::hash(content.as_bytes()));
+        assert!(apply(&base(), vec![expecting("a", "2", hash("1")), expecting("a", "3", hash("2"))]).is_ok());
+        assert!(apply(&base(), vec![expecting("new", "1", Expected::Nothing)]).is_ok());
+        let refused = |change| apply(&base(), vec![write("z", "z"), change]).unwrap_err();
+        let unexpected = |path: &str, present: bool| {
+            let present = present.then(|| Box::new(base().find(path).unwrap().clone()));
+            ChangeError::Unexpected { index: 1, path: path.into(), present }
+        };
+        assert_eq!(refused(expecting("a", "2", hash("0"))), unexpected("a", true));
+        assert_eq!(refused(expecting("a", "2", Expected::Nothing)), unexpected("a", true));
+        assert_eq!(refused(expecting("x", "2", hash("0"))), unexpected("x", false));
+        assert_eq!(refused(Change::Delete { path: "a".into(), expected: hash("0") }), unexpected("a", true));
+        let rename = Change::Rename { path: "a".into(), new_path: "y".into(), expected: hash("0") };
+        assert_eq!(refused(rename), unexpected("a", true));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod buckets;
 mod compare;
 mod garbage;
 mod links;
+mod overlays;
 mod reading;
 mod refusals;
 mod replicas;
@@ -24,6 +25,7 @@ use slipway_bus::{Bus, Event, Handler, HandlerError};
 use slipway_proto::events::Event as EventPayload;
 use slipway_proto::filestore as pb;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
+use slipway_proto::filestore::overlay_service_client::OverlayServiceClient;
 use slipway_rpc::{Caller, Channel, Ctx, IdentityKey, ProjectId, Running, Scope, Server, UserId};
 use slipway_storage::{Durability, StoreSettings};
 use slipway_testkit::postgres::Postgres;
@@ -37,10 +39,12 @@ use crate::garbage::Collector;
 use crate::{Deps, Settings, build, build_with};
 
 pub(super) type Client = FileStoreServiceClient<Channel>;
+pub(super) type Overlays = OverlayServiceClient<Channel>;
 
 /// A file store that runs, and what it told the bus.
 pub(super) struct House {
     pub(super) client: Client,
+    pub(super) overlays: Overlays,
     pub(super) clock: Clock,
     pub(super) collector: Collector,
     running: Option<Running>,
@@ -104,8 +108,9 @@ impl House {
         // Nobody here dies with a request on the way.
         let collector = build_with(&settings, deps, &mut server, clock.clone(), Duration::ZERO).await.unwrap();
         let client = Client::new(server.channel());
+        let overlays = Overlays::new(server.channel());
         let running = Some(server.start().await);
-        Self { client, clock, collector, running, told, place, settings }
+        Self { client, overlays, clock, collector, running, told, place, settings }
     }
 
     /// Stops and starts again on the same directory.
@@ -139,18 +144,19 @@ impl House {
 pub(super) struct User {
     pub(super) ctx: Ctx,
     pub(super) client: Client,
+    pub(super) overlays: Overlays,
 }
 
 impl User {
     pub(super) fn of(house: &House) -> Self {
         let caller = Caller::new(UserId(Uuid::now_v7()), Scope::Write);
         let ctx = Ctx::new(caller, ProjectId(Uuid::now_v7()), "test".to_owned(), None, String::new());
-        Self { ctx, client: house.client.clone() }
+        Self { ctx, client: house.client.clone(), overlays: house.overlays.clone() }
     }
 
     /// The same somebody at another replica.
     pub(super) fn at(&self, house: &House) -> Self {
-        Self { ctx: self.ctx.clone(), client: house.client.clone() }
+        Self { ctx: self.ctx.clone(), client: house.client.clone(), overlays: house.overlays.clone() }
     }
 
     pub(super) async fn workspace(&self, name: &str) -> pb::Workspace {
@@ -179,7 +185,16 @@ impl User {
 
     /// The whole content of a file, and its entry.
     pub(super) async fn read(&self, workspace: &str, revision: &str, path: &str) -> Result<(pb::FileEntry, Vec<u8>), Status> {
-        let request = pb::ReadFileRequest { workspace_id: workspace.into(), revision_id: revision.into(), path: path.into() };
+        let request = pb::ReadFileRequest {
+            workspace_id: workspace.into(),
+            revision_id: revision.into(),
+            path: path.into(),
+            ..Default::default()
+        };
+        self.read_request(request).await
+    }
+
+    pub(super) async fn read_request(&self, request: pb::ReadFileRequest) -> Result<(pb::FileEntry, Vec<u8>), Status> {
         let mut parts = self.client.clone().read_file(self.ctx.request(request)).await?.into_inner();
         let Some(pb::read_file_response::Part::File(entry)) = parts.message().await?.unwrap().part else {
             panic!("no entry first")
@@ -235,8 +250,12 @@ impl User {
     }
 
     pub(super) async fn export(&self, workspace: &str, revision: &str, format: pb::ArchiveFormat) -> Result<Vec<u8>, Status> {
-        let request =
-            pb::ExportArchiveRequest { workspace_id: workspace.into(), revision_id: revision.into(), format: format.into() };
+        let request = pb::ExportArchiveRequest {
+            workspace_id: workspace.into(),
+            revision_id: revision.into(),
+            format: format.into(),
+            ..Default::default()
+        };
         let chunks = self.client.clone().export_archive(self.ctx.request(request)).await?.into_inner();
         let chunks: Vec<_> = chunks.try_collect().await?;
         assert!(chunks.iter().all(|c| c.chunk.len() <= 1 << 20));
@@ -264,23 +283,25 @@ pub(super) fn commit(workspace: &str, base: &str, changes: Vec<pb::FileChange>) 
 
 pub(super) fn write(path: &str, content: impl Into<Vec<u8>>) -> pb::FileChange {
     let content = Bytes::from(content.into());
-    let change = pb::file_change::Change::Write(pb::WriteFile { path: path.into(), content, executable: None });
+    let change = pb::file_change::Change::Write(pb::WriteFile { path: path.into(), content, ..Default::default() });
     pb::FileChange { change: Some(change) }
 }
 
 pub(super) fn program(path: &str, content: &str) -> pb::FileChange {
     let content = Bytes::copy_from_slice(content.as_bytes());
-    let change = pb::file_change::Change::Write(pb::WriteFile { path: path.into(), content, executable: Some(true) });
+    let write = pb::WriteFile { path: path.into(), content, executable: Some(true), ..Default::default() };
+    let change = pb::file_change::Change::Write(write);
     pb::FileChange { change: Some(change) }
 }
 
 pub(super) fn delete(path: &str) -> pb::FileChange {
-    pb::FileChange { change: Some(pb::file_change::Change::Delete(pb::DeleteFile { path: path.into() })) }
+    let delete = pb::DeleteFile { path: path.into(), ..Default::default() };
+    pb::FileChange { change: Some(pb::file_change::Change::Delete(delete)) }
 }
 
 pub(super) fn rename(path: &str, new_path: &str) -> pb::FileChange {
-    let change = pb::file_change::Change::Rename(pb::RenameFile { path: path.into(), new_path: new_path.into() });
-    pb::FileChange { change: Some(change) }
+    let rename = pb::RenameFile { path: path.into(), new_path: new_path.into(), ..Default::default() };
+    pb::FileChange { change: Some(pb::file_change::Change::Rename(rename)) }
 }
 
 /// The code, the reason and the facts of an error.

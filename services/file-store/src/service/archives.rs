@@ -19,7 +19,7 @@ use super::writing::Writing;
 use crate::archive::{ArchiveError, Content, Extracted, Format, Limits, MAX_ARCHIVE_BYTES, Packer, extract, inspect};
 use crate::blobs::{BlobError, Blobs, PIECE, Reader};
 use crate::error::Error;
-use crate::model::{ChangeError, FileEntry, Manifest, Revision, RevisionKind};
+use crate::model::{At, ChangeError, FileEntry, Manifest, Revision, RevisionKind};
 use crate::store::RequestKey;
 
 /// The size of an exported message.
@@ -116,16 +116,16 @@ impl FileStore {
         Ok(FileEntry { path: file.path, size: file.size, hash: file.hash, executable: file.executable })
     }
 
-    /// A revision as an archive, chunk by chunk, no faster than they are taken.
+    /// A revision or overlay as an archive, chunk by chunk, no faster than they are taken.
     pub(crate) async fn export(
         &self,
         ctx: &Ctx,
         workspace: Uuid,
-        revision: Option<Uuid>,
+        at: At,
         format: Format,
     ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + use<>, Error> {
-        let revision = self.resolve_some(ctx, workspace, revision).await?;
-        let manifest = self.manifest(revision.hash).await?;
+        let tree = self.tree_some(ctx, workspace, at).await?;
+        let manifest = self.manifest(tree.hash).await?;
         let packer = Packer::new(format, &manifest)?;
         let blobs = self.blobs.clone();
         let export = Export { packer, manifest, blobs, reader: None, next: 0, offset: 0, hasher: Hasher::new() };

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{FileStore, PAGE_BYTES, Page, PageRequest, cursor};
 use crate::error::Error;
-use crate::model::{Changed, FileDiff, FileEntry, Side, changed_files, diff_file, too_large_to_diff};
+use crate::model::{At, Changed, FileDiff, FileEntry, Pin, Side, changed_files, diff_file, too_large_to_diff};
 
 /// After this long a difference need no longer be the shortest.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,16 +23,15 @@ const LARGE: u64 = 4 << 20;
 pub(crate) struct DiffRequest {
     pub(crate) workspace_id: Uuid,
     pub(crate) from: Uuid,
-    /// `None`: the head.
-    pub(crate) to: Option<Uuid>,
+    pub(crate) to: At,
     pub(crate) context: usize,
     pub(crate) page: PageRequest,
 }
 
-/// Where a comparison goes on: with the revision it began with, though the head may have moved.
+/// Where a comparison goes on: with the tree it began with, though the head may have moved.
 #[derive(Serialize, Deserialize)]
 struct DiffCursor {
-    to: Uuid,
+    to: Pin,
     path: String,
 }
 
@@ -40,12 +39,11 @@ impl FileStore {
     /// The files that differ, by path. A page ends when the next file would take it beyond what fits into a message.
     pub(crate) async fn diff_revisions(&self, ctx: &Ctx, request: DiffRequest) -> Result<Page<FileDiff>, Error> {
         let DiffRequest { workspace_id, from, to, context, page } = request;
-        let named = to.map(|id| id.to_string()).unwrap_or_default();
-        let scope = format!("DiffRevisions/{}/{workspace_id}/{from}/{named}/{context}", ctx.project);
+        let scope = format!("DiffRevisions/{}/{workspace_id}/{from}/{to:?}/{context}", ctx.project);
         let after: Option<DiffCursor> = cursor(&scope, &page.token)?;
-        let to = after.as_ref().map(|cursor| cursor.to).or(to);
+        let before = after.as_ref().map(|cursor| cursor.to);
         let from = self.resolve_some(ctx, workspace_id, Some(from)).await?;
-        let to = self.resolve_some(ctx, workspace_id, to).await?;
+        let to = self.tree_again(ctx, workspace_id, to, before).await?.ok_or(Error::WorkspaceEmpty)?;
         let (old, new) = (self.manifest(from.hash).await?, self.manifest(to.hash).await?);
         let changed = changed_files(&old, &new);
         let done = after.map_or(0, |cursor| changed.partition_point(|c| c.path <= cursor.path.as_str()));
@@ -64,7 +62,7 @@ impl FileStore {
             items.push(diff);
         }
         let more = done + items.len() < changed.len();
-        let token = |diff: &FileDiff| page::encode(&scope, &DiffCursor { to: to.id, path: diff.path.clone() });
+        let token = |diff: &FileDiff| page::encode(&scope, &DiffCursor { to: to.pin, path: diff.path.clone() });
         let next = items.last().filter(|_| more).map(token).unwrap_or_default();
         Ok(Page { items, next })
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{FileStore, Page, PageRequest, cursor, cut_page};
 use crate::blobs::BlobError;
 use crate::error::Error;
-use crate::model::{FileEntry, Glob, LineMatch, LineMatcher};
+use crate::model::{At, FileEntry, Glob, LineMatch, LineMatcher, Pin};
 
 /// Larger files are not searched.
 const MAX_SEARCHED: u64 = 4 << 20;
@@ -22,7 +22,7 @@ const SEARCH_AHEAD: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Search {
     pub(crate) workspace_id: Uuid,
-    pub(crate) revision_id: Option<Uuid>,
+    pub(crate) at: At,
     pub(crate) matcher: LineMatcher,
     pub(crate) glob: Glob,
     pub(crate) limit: usize,
@@ -37,36 +37,35 @@ pub(crate) struct Searched {
     pub(crate) revision_id: Option<Uuid>,
 }
 
-/// Where a listing of files goes on: in the revision it began with, though the head may have moved.
+/// Where a listing of files goes on: in the tree it began with, though the head may have moved.
 #[derive(Serialize, Deserialize)]
 struct FileCursor {
-    revision: Uuid,
+    tree: Pin,
     path: String,
 }
 
 impl FileStore {
-    /// The files of a revision, by path, and which revision that is.
+    /// The files of a revision or overlay, by path, and which revision that is.
     pub(crate) async fn list_files(
         &self,
         ctx: &Ctx,
         workspace: Uuid,
-        revision: Option<Uuid>,
+        at: At,
         pattern: &str,
         request: PageRequest,
     ) -> Result<(Option<Uuid>, Page<FileEntry>), Error> {
         let glob = Glob::new(pattern)?;
-        let named = revision.map(|id| id.to_string()).unwrap_or_default();
-        let scope = format!("ListFiles/{}/{workspace}/{named}/{pattern}", ctx.project);
+        let scope = format!("ListFiles/{}/{workspace}/{at:?}/{pattern}", ctx.project);
         let after: Option<FileCursor> = cursor(&scope, &request.token)?;
-        let revision = after.as_ref().map(|cursor| cursor.revision).or(revision);
-        let Some(revision) = self.resolve(ctx, workspace, revision).await? else {
+        let before = after.as_ref().map(|cursor| cursor.tree);
+        let Some(tree) = self.tree_again(ctx, workspace, at, before).await? else {
             return Ok((None, Page { items: Vec::new(), next: String::new() }));
         };
-        let manifest = self.manifest(revision.hash).await?;
+        let manifest = self.manifest(tree.hash).await?;
         let rest = manifest.after(after.as_ref().map(|cursor| cursor.path.as_str()));
         let rows: Vec<_> = rest.iter().filter(|e| glob.matches(&e.path)).take(request.size + 1).cloned().collect();
-        let token = |e: &FileEntry| page::encode(&scope, &FileCursor { revision: revision.id, path: e.path.clone() });
-        Ok((Some(revision.id), cut_page(rows, request.size, |e| e.path.len() + 96, token)))
+        let token = |e: &FileEntry| page::encode(&scope, &FileCursor { tree: tree.pin, path: e.path.clone() });
+        Ok((tree.pin.revision(), cut_page(rows, request.size, |e| e.path.len() + 96, token)))
     }
 
     /// One file: its entry, and its bytes piece by piece.
@@ -74,11 +73,11 @@ impl FileStore {
         &self,
         ctx: &Ctx,
         workspace: Uuid,
-        revision: Option<Uuid>,
+        at: At,
         path: String,
     ) -> Result<(FileEntry, impl Stream<Item = Result<bytes::Bytes, BlobError>> + Send + use<>), Error> {
-        let revision = self.resolve_some(ctx, workspace, revision).await?;
-        let manifest = self.manifest(revision.hash).await?;
+        let tree = self.tree_some(ctx, workspace, at).await?;
+        let manifest = self.manifest(tree.hash).await?;
         let Some(entry) = manifest.find(&path).cloned() else { return Err(Error::FileNotFound { path }) };
         let content = self.blobs.read(entry.hash, entry.size);
         Ok((entry, content))
@@ -86,10 +85,10 @@ impl FileStore {
 
     /// The lines that match, by path and line.
     pub(crate) async fn search_files(&self, ctx: &Ctx, search: Search) -> Result<Searched, Error> {
-        let Search { workspace_id, revision_id, matcher, glob, limit } = search;
-        let Some(revision) = self.resolve(ctx, workspace_id, revision_id).await? else { return Ok(Searched::default()) };
-        let manifest = self.manifest(revision.hash).await?;
-        let mut found = Searched { revision_id: Some(revision.id), ..Searched::default() };
+        let Search { workspace_id, at, matcher, glob, limit } = search;
+        let Some(tree) = self.tree(ctx, workspace_id, at).await? else { return Ok(Searched::default()) };
+        let manifest = self.manifest(tree.hash).await?;
+        let mut found = Searched { revision_id: tree.pin.revision(), ..Searched::default() };
         let candidates: Vec<FileEntry> =
             manifest.entries().iter().filter(|e| e.size <= MAX_SEARCHED && glob.matches(&e.path)).cloned().collect();
         let matcher = Arc::new(matcher);

@@ -1,5 +1,9 @@
 //! The use cases of revisions: commit, restore, get, list. Every new one lands by the same compare-and-swap.
 
+use std::sync::Arc;
+
+use blake3::Hash;
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use slipway_rpc::{Ctx, now_micros};
 use slipway_storage::{crash, page};
@@ -9,14 +13,17 @@ use super::writing::Writing;
 use super::{FileStore, Page, PageRequest, cursor, cut_page};
 use crate::error::Error;
 use crate::events;
-use crate::model::{Change, Head, Manifest, Revision, RevisionKind, apply};
+use crate::model::{Change, ChangeError, Head, Manifest, Revision, RevisionKind, apply};
 use crate::store::{RequestKey, Write};
 
 /// How many contents are written to the blob store at once.
 pub(super) const WRITES: usize = 8;
 
+/// Of a file that was not expected, no more bytes are shown: they travel in headers.
+const MAX_SHOWN: u64 = 256;
+
 /// How often a change makes sure of its contents while garbage is collected.
-const RENEWALS: usize = 5;
+pub(super) const RENEWALS: usize = 5;
 
 /// Changes to make one revision of.
 #[derive(Debug)]
@@ -64,11 +71,13 @@ pub(super) struct Draft {
     pub(super) base: Base,
     pub(super) kind: RevisionKind,
     pub(super) message: String,
-    pub(super) hash: blake3::Hash,
+    pub(super) hash: Hash,
     pub(super) file_count: u64,
     pub(super) total_bytes: u64,
     pub(super) restored_from_id: Option<Uuid>,
     pub(super) plan_id: Option<Uuid>,
+    /// The overlay that it is made of, in this version, and that goes when it lands.
+    pub(super) overlay: Option<(Uuid, u64)>,
 }
 
 impl FileStore {
@@ -92,7 +101,7 @@ impl FileStore {
             // The same request may have landed since.
             return self.find_first(ctx, workspace_id, &key).await?.ok_or(Error::Stale { head });
         }
-        let (manifest, contents) = tokio::task::spawn_blocking(move || apply(&base_manifest, changes)).await??;
+        let (manifest, contents) = self.apply(base_manifest, changes).await?;
         let writing = self.start_writing().await?;
         let contents = stream::iter(contents).map(|(hash, content)| self.put(&writing, hash, content));
         let contents = contents.buffer_unordered(WRITES).try_collect::<()>();
@@ -101,6 +110,23 @@ impl FileStore {
         let ((), draft) = tokio::try_join!(contents, draft)?;
         crash::point("file_store.blobs_written");
         self.land(ctx, Draft { plan_id, ..draft }, Some(writing), &key).await
+    }
+
+    /// The files after the changes, and the contents that they bring.
+    pub(super) async fn apply(&self, base: Arc<Manifest>, changes: Vec<Change>) -> Result<(Manifest, Vec<(Hash, Bytes)>), Error> {
+        let error = match tokio::task::spawn_blocking(move || apply(&base, changes)).await? {
+            Ok(applied) => return Ok(applied),
+            Err(error) => error,
+        };
+        // Whoever expected another file wants to see what is there, if it fits.
+        if let ChangeError::Unexpected { present: Some(entry), .. } = &error
+            && entry.size <= MAX_SHOWN
+            && let Ok(content) = self.blobs.get(entry.hash).await
+            && let Ok(content) = String::from_utf8(content.into())
+        {
+            return Err(Error::Unexpected { error: Box::new(error), content });
+        }
+        Err(error.into())
     }
 
     /// Makes a new revision whose files equal those of an older one.
@@ -118,6 +144,7 @@ impl FileStore {
             total_bytes: source.total_bytes,
             restored_from_id: Some(source.id),
             plan_id: None,
+            overlay: None,
         };
         // Its contents are those of a revision that is there as long as the workspace.
         self.land(ctx, draft, None, &key).await
@@ -149,7 +176,8 @@ impl FileStore {
     ) -> Result<Draft, Error> {
         let (file_count, total_bytes) = (manifest.entries().len() as u64, manifest.total_bytes());
         let hash = self.save_manifest(writing, manifest).await?;
-        Ok(Draft { workspace_id, base, kind, message, hash, file_count, total_bytes, restored_from_id: None, plan_id: None })
+        let (restored_from_id, plan_id, overlay) = (None, None, None);
+        Ok(Draft { workspace_id, base, kind, message, hash, file_count, total_bytes, restored_from_id, plan_id, overlay })
     }
 
     /// Makes the draft the head, remembers the request and has the event leave, in one transaction, when everything that was
@@ -201,6 +229,12 @@ impl FileStore {
         };
         if !write.move_head(ctx.project, head, &revision).await? {
             return Err(Error::Stale { head: read_head(&write, ctx, draft.workspace_id).await? });
+        }
+        if let Some((id, version)) = draft.overlay
+            && !write.delete_overlay(ctx.project, id, Some(version)).await?
+        {
+            let now = write.find_overlay(ctx.project, id, self.clock.now()).await?.ok_or(Error::OverlayNotFound)?;
+            return Err(Error::EtagMismatch { etag: now.etag() });
         }
         write.emit(&events::revision_committed(ctx, &revision)).await?;
         write.record(ctx.project, key, revision.id).await?;

@@ -61,6 +61,29 @@ impl FileStore {
         Ok(())
     }
 
+    /// Takes over contents that are there already: waits for those that are condemned, and looks that all are there.
+    pub(super) async fn see(&self, writing: &Writing, hashes: Vec<Hash>) -> Result<(), Error> {
+        let mut unknown = Vec::new();
+        for hash in hashes {
+            writing.remember(hash);
+            if !self.blobs.is_known(hash, writing.epoch()).await {
+                unknown.push(hash);
+            }
+        }
+        if writing.epoch.sweeping {
+            self.wait_for_collector(&unknown).await?;
+        }
+        let seen = stream::iter(unknown).map(|hash| async move {
+            let there = self.blobs.exists(hash).await?;
+            if there {
+                self.blobs.remember(hash, writing.epoch()).await;
+            }
+            Ok::<_, Error>(there)
+        });
+        let there = seen.buffer_unordered(WRITES).try_all(|there| async move { there }).await?;
+        if there { Ok(()) } else { Err(Error::Swept) }
+    }
+
     async fn must_write(&self, writing: &Writing, hash: Hash) -> Result<bool, Error> {
         writing.remember(hash);
         if self.blobs.is_known(hash, writing.epoch()).await {
@@ -87,6 +110,8 @@ impl FileStore {
         let began = Instant::now();
         let mut condemned = self.store.find_condemned(hashes).await?;
         while !condemned.is_empty() {
+            #[cfg(test)]
+            self.collector.steps.stopped.notify_one();
             if began.elapsed() > PATIENCE {
                 return Err(Error::Swept);
             }

@@ -151,6 +151,85 @@ pub(super) mod revision {
     }
 }
 
+/// The table `overlay`.
+pub(super) mod overlay {
+    use sea_orm::ActiveValue::Set;
+    use sea_orm::entity::prelude::*;
+    use slipway_rpc::ProjectId;
+
+    use super::{parse_hash, to_i64, to_u64};
+    use crate::error::Error;
+    use crate::model::{Head, Overlay};
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "overlay")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) id: Uuid,
+        pub(super) project_id: Uuid,
+        pub(super) workspace_id: Uuid,
+        pub(super) base_revision_id: Option<Uuid>,
+        /// 0 while there was no revision.
+        pub(super) base_number: i64,
+        pub(super) name: String,
+        pub(super) author_id: Uuid,
+        pub(super) version: i64,
+        /// The manifest's BLAKE3 hash in hex, as of a revision.
+        pub(super) hash: String,
+        pub(super) file_count: i64,
+        pub(super) total_bytes: i64,
+        pub(super) create_time: i64,
+        pub(super) update_time: i64,
+        pub(super) expire_time: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+
+    impl Model {
+        pub(crate) fn into_overlay(self) -> Result<Overlay, Error> {
+            let number = to_u64(self.base_number)?;
+            Ok(Overlay {
+                id: self.id,
+                workspace_id: self.workspace_id,
+                base: self.base_revision_id.map(|revision_id| Head { revision_id, number }),
+                name: self.name,
+                author_id: self.author_id,
+                version: to_u64(self.version)?,
+                hash: parse_hash(&self.hash)?,
+                file_count: to_u64(self.file_count)?,
+                total_bytes: to_u64(self.total_bytes)?,
+                create_time: self.create_time,
+                update_time: self.update_time,
+                expire_time: self.expire_time,
+            })
+        }
+    }
+
+    impl ActiveModel {
+        pub(crate) fn of(project: ProjectId, overlay: &Overlay) -> Self {
+            Self {
+                id: Set(overlay.id),
+                project_id: Set(project.0),
+                workspace_id: Set(overlay.workspace_id),
+                base_revision_id: Set(overlay.base.map(|base| base.revision_id)),
+                base_number: Set(to_i64(overlay.base.map_or(0, |base| base.number))),
+                name: Set(overlay.name.clone()),
+                author_id: Set(overlay.author_id),
+                version: Set(to_i64(overlay.version)),
+                hash: Set(overlay.hash.to_hex().to_string()),
+                file_count: Set(to_i64(overlay.file_count)),
+                total_bytes: Set(to_i64(overlay.total_bytes)),
+                create_time: Set(overlay.create_time),
+                update_time: Set(overlay.update_time),
+                expire_time: Set(overlay.expire_time),
+            }
+        }
+    }
+}
+
 /// The table `garbage`: blobs that nothing seemed to refer to.
 pub(super) mod garbage {
     use sea_orm::entity::prelude::*;

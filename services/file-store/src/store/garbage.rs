@@ -9,7 +9,7 @@ use sea_orm::{
 };
 use slipway_storage::{Lease, StorageError};
 
-use super::entity::{collection, garbage, parse_hash, revision, to_i64};
+use super::entity::{collection, garbage, overlay, parse_hash, revision, to_i64};
 use super::{WorkspaceStore, Write};
 use crate::error::Error;
 use crate::garbage::{CollectError, Report};
@@ -65,21 +65,33 @@ impl WorkspaceStore {
         Ok(found)
     }
 
-    /// The manifests of all revisions of all workspaces, each once, in the order of their hashes.
+    /// The manifests of all revisions and overlays of all workspaces, each once, in the order of their hashes.
     pub(crate) async fn list_manifests(&self, after: Option<Hash>, limit: u64) -> Result<Vec<Hash>, Error> {
-        let mut query = revision::Entity::find().select_only().column(revision::Column::Hash).distinct();
+        let mut revisions = revision::Entity::find().select_only().column(revision::Column::Hash).distinct();
+        let mut overlays = overlay::Entity::find().select_only().column(overlay::Column::Hash).distinct();
         if let Some(after) = after {
-            query = query.filter(revision::Column::Hash.gt(after.to_hex().as_str()));
+            revisions = revisions.filter(revision::Column::Hash.gt(after.to_hex().as_str()));
+            overlays = overlays.filter(overlay::Column::Hash.gt(after.to_hex().as_str()));
         }
-        let query = query.order_by_asc(revision::Column::Hash).limit(limit).into_tuple::<String>();
-        let rows = query.all(self.store.read()).await.map_err(StorageError::from)?;
+        let revisions = revisions.order_by_asc(revision::Column::Hash).limit(limit).into_tuple::<String>();
+        let overlays = overlays.order_by_asc(overlay::Column::Hash).limit(limit).into_tuple::<String>();
+        let mut rows = overlays.all(self.store.read()).await.map_err(StorageError::from)?;
+        rows.extend(revisions.all(self.store.read()).await.map_err(StorageError::from)?);
+        // The lowest of each are among the lowest of both.
+        rows.sort_unstable();
+        rows.dedup();
+        rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         rows.iter().map(|hash| parse_hash(hash)).collect()
     }
 
-    /// Whether a revision has this manifest.
+    /// Whether a revision or an overlay has this manifest.
     pub(crate) async fn has_manifest(&self, hash: Hash) -> Result<bool, Error> {
-        let query = revision::Entity::find().filter(revision::Column::Hash.eq(hash.to_hex().as_str()));
-        Ok(query.count(self.store.read()).await.map_err(StorageError::from)? > 0)
+        let hash = hash.to_hex();
+        let revisions = revision::Entity::find().filter(revision::Column::Hash.eq(hash.as_str()));
+        let overlays = overlay::Entity::find().filter(overlay::Column::Hash.eq(hash.as_str()));
+        // In the order in which a manifest moves from one to the other.
+        Ok(overlays.count(self.store.read()).await.map_err(StorageError::from)? > 0
+            || revisions.count(self.store.read()).await.map_err(StorageError::from)? > 0)
     }
 
     /// Remembers blobs that nothing seems to refer to. Gives how many were not remembered before.

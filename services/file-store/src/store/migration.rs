@@ -15,6 +15,7 @@ impl MigratorTrait for Migrator {
         let mut all = slipway_storage::shared_migrations();
         all.push(Box::new(Workspaces));
         all.push(Box::new(GarbageTables));
+        all.push(Box::new(Overlays));
         all
     }
 }
@@ -71,6 +72,69 @@ impl MigrationTrait for GarbageTables {
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }
+}
+
+struct Overlays;
+
+impl MigrationName for Overlays {
+    fn name(&self) -> &str {
+        "m00000103_overlays"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for Overlays {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        create_overlay(manager).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table(Overlay::Table).to_owned()).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+async fn create_overlay(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let workspace = ForeignKey::create()
+        .name("overlay_workspace")
+        .from(Overlay::Table, Overlay::WorkspaceId)
+        .to(Workspace::Table, Workspace::Id)
+        .on_delete(ForeignKeyAction::Cascade)
+        .to_owned();
+    let table = Table::create()
+        .table(Overlay::Table)
+        .col(ColumnDef::new(Overlay::Id).uuid().not_null().primary_key())
+        .col(ColumnDef::new(Overlay::ProjectId).uuid().not_null())
+        .col(ColumnDef::new(Overlay::WorkspaceId).uuid().not_null())
+        .col(ColumnDef::new(Overlay::BaseRevisionId).uuid().null())
+        .col(ColumnDef::new(Overlay::BaseNumber).big_integer().not_null())
+        .col(ColumnDef::new(Overlay::Name).text().not_null())
+        .col(ColumnDef::new(Overlay::AuthorId).uuid().not_null())
+        .col(ColumnDef::new(Overlay::Version).big_integer().not_null())
+        .col(ColumnDef::new(Overlay::Hash).text().not_null())
+        .col(ColumnDef::new(Overlay::FileCount).big_integer().not_null())
+        .col(ColumnDef::new(Overlay::TotalBytes).big_integer().not_null())
+        .col(ColumnDef::new(Overlay::CreateTime).big_integer().not_null())
+        .col(ColumnDef::new(Overlay::UpdateTime).big_integer().not_null())
+        .col(ColumnDef::new(Overlay::ExpireTime).big_integer().not_null())
+        .foreign_key(&mut workspace.clone())
+        .to_owned();
+    manager.create_table(table).await?;
+    for (name, columns) in [
+        ("overlay_by_workspace", vec![Overlay::WorkspaceId, Overlay::Id]),
+        ("overlay_by_hash", vec![Overlay::Hash]),
+        ("overlay_by_expiry", vec![Overlay::ExpireTime]),
+    ] {
+        let mut index = Index::create().name(name).table(Overlay::Table).to_owned();
+        for column in columns {
+            index.col(column);
+        }
+        manager.create_index(index).await?;
+    }
+    Ok(())
 }
 
 async fn create_garbage(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
@@ -196,6 +260,25 @@ enum Revision {
     RestoredFromId,
     PlanId,
     CreateTime,
+}
+
+#[derive(DeriveIden)]
+enum Overlay {
+    Table,
+    Id,
+    ProjectId,
+    WorkspaceId,
+    BaseRevisionId,
+    BaseNumber,
+    Name,
+    AuthorId,
+    Version,
+    Hash,
+    FileCount,
+    TotalBytes,
+    CreateTime,
+    UpdateTime,
+    ExpireTime,
 }
 
 #[derive(DeriveIden)]

@@ -9,7 +9,8 @@ use tonic::Code;
 
 use super::*;
 use crate::GcSettings;
-use crate::garbage::steps::Gate;
+use crate::garbage::steps::{Gate, Place};
+use crate::model::{FileEntry, Manifest};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -31,7 +32,7 @@ async fn there(house: &House) -> BTreeSet<String> {
     house.collector.blobs().list().map_ok(|blob| blob.hash.to_hex().to_string()).try_collect().await.unwrap()
 }
 
-/// The hashes that the revisions of all workspaces refer to. Reads every file of theirs, whole.
+/// The hashes that the revisions and overlays of all workspaces refer to. Reads every file of theirs, whole.
 async fn referenced(user: &User) -> BTreeSet<String> {
     let mut hashes = BTreeSet::new();
     let request = pb::ListWorkspacesRequest { page_size: 1_000, ..Default::default() };
@@ -46,6 +47,11 @@ async fn referenced(user: &User) -> BTreeSet<String> {
                 hashes.insert(entry.hash);
             }
             hashes.insert(revision.hash);
+        }
+        for overlay in user.list_overlays(&workspace.id).await {
+            let files = user.overlay_files(&workspace.id, &overlay.id).await.unwrap();
+            hashes.extend(files.into_iter().map(|(entry, _)| entry.hash));
+            hashes.insert(overlay.hash);
         }
     }
     hashes
@@ -82,6 +88,107 @@ async fn what_nothing_refers_to_goes_after_it_was_marked_for_the_grace_period() 
         // What was removed can be written again by the process that knew it to be there.
         user.commit(&kept, vec![write("lone", "lone")]).await;
         assert_eq!(user.read(&kept, "", "lone").await.unwrap().1, b"lone");
+    }
+}
+
+#[tokio::test]
+async fn an_overlay_keeps_its_contents_until_it_ends() {
+    for house in houses(0).await {
+        let user = User::of(&house);
+        let id = user.workspace("w").await.id;
+        user.commit(&id, vec![write("base", "base")]).await;
+        let (kept, lost) = (user.overlay(&id, "").await.unwrap(), user.overlay(&id, "").await.unwrap());
+        user.change(&kept.id, vec![write("first", "first")]).await;
+        user.change(&lost.id, vec![write("lost", "lost")]).await;
+        user.change(&kept.id, vec![write("second", "second"), delete("base")]).await;
+        assert_eq!(user.collect().await.unwrap().removed, 1, "the manifest of the version between");
+        assert_eq!(there(&house).await, referenced(&user).await);
+        user.delete_overlay(&lost.id).await.unwrap();
+        assert_eq!(user.collect().await.unwrap().removed, 2);
+        // What it took over from the version before is there for the revision, too.
+        user.commit_overlay(overlays::commit_of(&kept.id)).await.unwrap();
+        assert_eq!(user.collect().await.unwrap().removed, 0);
+        assert_eq!(user.read(&id, "", "first").await.unwrap().1, b"first");
+        let expired = user.overlay(&id, "").await.unwrap();
+        user.change(&expired.id, vec![write("expired", "expired")]).await;
+        house.clock.advance(400 * HOUR);
+        assert_eq!(user.collect().await.unwrap().removed, 2);
+        assert_eq!(there(&house).await, referenced(&user).await);
+    }
+}
+
+/// A content that, beside `b`, makes a manifest whose hash starts with `digit`.
+fn filler(digit: char) -> String {
+    let entry = |path: &str, content: &str| FileEntry {
+        path: path.into(),
+        size: content.len() as u64,
+        hash: blake3::hash(content.as_bytes()),
+        executable: false,
+    };
+    let hash = |rest: &str| blake3::hash(&Manifest::new(vec![entry("b", "b"), entry("rest", rest)]).unwrap().encode());
+    (0..).map(|n| n.to_string()).find(|rest| hash(rest).to_hex().starts_with(digit)).unwrap()
+}
+
+#[tokio::test]
+async fn an_overlay_that_changes_while_manifests_are_read_loses_nothing() {
+    let house = House::with(Settings { gc: grace(0), ..Settings::default() }).await;
+    let user = User::of(&house);
+    let (id, lost) = (user.workspace("w").await.id, user.workspace("lost").await.id);
+    user.commit(&lost, vec![write("b", "b")]).await;
+    delete_workspace(&user, &lost).await.unwrap();
+    // Manifests between those of the overlay's two versions.
+    for n in 0..8 {
+        user.commit(&id, vec![write("a", format!("{n}")), write("always", "always")]).await;
+    }
+    let empty = user.workspace("empty").await.id;
+    let overlay = user.overlay(&empty, "").await.unwrap();
+    let steps = &house.collector.steps;
+    steps.halt(Some(Place::Condemning));
+    let collection = tokio::spawn({
+        let user = user.clone();
+        async move { user.collect().await }
+    });
+    steps.halted(Place::Condemning).await;
+    // Nothing referred to `b` when it was marked; this does when it is condemned.
+    user.change(&overlay.id, vec![write("b", "b"), write("rest", filler('f'))]).await;
+    steps.halt(Some(Place::Page));
+    steps.halted(Place::Page).await;
+    // The version with `b` is still to be read. The next one's manifest would have been among the first.
+    let mut writer = tokio::spawn({
+        let (user, request) = (user.clone(), overlays::change(&overlay.id, vec![write("rest", filler('0'))]));
+        async move { user.try_change(request).await }
+    });
+    tokio::select! {
+        () = steps.stopped.notified() => {}
+        made = &mut writer => panic!("it did not wait until `b` was judged: {made:?}"),
+    }
+    steps.halt(None);
+    collection.await.unwrap().unwrap();
+    let changed = writer.await.unwrap().unwrap();
+    assert!(changed.hash.starts_with('0'));
+    assert_eq!(user.overlay_files(&empty, &overlay.id).await.unwrap()[0].1, b"b");
+}
+
+#[tokio::test]
+async fn what_is_removed_before_its_overlay_lands_is_noticed() {
+    for house in houses(0).await {
+        let user = User::of(&house);
+        let id = user.workspace("w").await.id;
+        let overlay = user.overlay(&id, "").await.unwrap();
+        let overlay = user.change(&overlay.id, vec![write("a", "1")]).await;
+        house.collector.steps.set_gate(Gate::Shut);
+        let writer = tokio::spawn({
+            let (user, request) = (user.clone(), overlays::change(&overlay.id, vec![write("b", "2")]));
+            async move { user.try_change(request).await }
+        });
+        house.collector.steps.writer_waits().await;
+        assert_eq!(user.collect().await.unwrap().removed, 3, "its content, its manifest, and the empty one");
+        house.collector.steps.set_gate(Gate::Open);
+        assert_eq!(refusal(writer.await.unwrap()).1, "SERVICE_UNAVAILABLE");
+        assert_eq!(user.get_overlay(&overlay.id).await.unwrap(), overlay);
+        user.change(&overlay.id, vec![write("b", "2")]).await;
+        user.collect().await.unwrap();
+        assert_eq!(there(&house).await, referenced(&user).await);
     }
 }
 
@@ -261,6 +368,9 @@ async fn act(user: &User, dice: &mut Dice, shared: &Mutex<Vec<String>>) -> Resul
         let request = pb::RestoreRevisionRequest { workspace_id: id, revision_id, ..Default::default() };
         return user.client.clone().restore_revision(user.ctx.request(request)).await.map(drop);
     }
+    if (3..6).contains(&action) {
+        return act_on_overlay(user, dice, &id, action).await;
+    }
     let files: Vec<_> = (0..files).map(|n| (format!("f{n}"), content(dice.roll(8)))).collect();
     if action == 2 {
         let files: Vec<_> = files.iter().map(|(path, content)| (path.as_str(), content.as_slice())).collect();
@@ -271,6 +381,25 @@ async fn act(user: &User, dice: &mut Dice, shared: &Mutex<Vec<String>>) -> Resul
     let changes = files.into_iter().filter(|(_, content)| content.len() < 100).map(|(path, content)| write(&path, content));
     let changes: Vec<_> = changes.chain([write("always", "always")]).collect();
     user.try_commit(commit(&id, &head, changes)).await.map(drop)
+}
+
+/// Makes, changes, commits or deletes an overlay of the workspace. Files come and go, so that versions differ by much.
+async fn act_on_overlay(user: &User, dice: &mut Dice, workspace: &str, action: usize) -> Result<(), Status> {
+    let request = pb::ListOverlaysRequest { workspace_id: workspace.into(), ..Default::default() };
+    let overlays = user.overlays.clone().list_overlays(user.ctx.request(request)).await?.into_inner().overlays;
+    let overlay = match overlays.get(dice.roll(3)) {
+        Some(overlay) => overlay.clone(),
+        None => user.overlay(workspace, "").await?,
+    };
+    match (action, dice.roll(4)) {
+        (3, 0) => user.delete_overlay(&overlay.id).await,
+        (3, 1) => user.commit_overlay(overlays::commit_of(&overlay.id)).await.map(drop),
+        (_, n) => {
+            let path = format!("o{n}");
+            let changes = vec![write(&path, content(1 + dice.roll(7))), write("rest", format!("{}", dice.roll(100)))];
+            user.try_change(overlays::change(&overlay.id, changes)).await.map(drop)
+        }
+    }
 }
 
 /// Everybody does as they like at every replica while garbage is collected without any grace.
