@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod files;
 mod inference;
 mod keys;
 mod models;
 mod money;
 
+pub(crate) use files::{Files, Overlay};
 pub(crate) use inference::Inference;
 pub(crate) use keys::Keys;
 pub(crate) use models::{Ability, Models};
@@ -89,6 +91,9 @@ pub(crate) enum Command {
     /// Workspaces: trees of files with a history.
     #[command(subcommand, visible_alias = "ws")]
     Workspace(Workspace),
+    /// Files: what is not committed yet.
+    #[command(subcommand)]
+    Files(Files),
     /// Talk: one message, or a conversation when there is none on the command line.
     Chat {
         /// The message.

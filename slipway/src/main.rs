@@ -72,6 +72,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             out.raw(&script)
         }
         Command::Workspace(command) => client::workspace(&Api::new(&global)?, &out, command).await,
+        Command::Files(command) => client::files(&Api::new(&global)?, &out, command).await,
         Command::Chat { text, workspace, conversation, model } => {
             client::chat(&Api::new(&global)?, &out, text, workspace, conversation, model).await
         }

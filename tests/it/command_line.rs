@@ -54,6 +54,18 @@ async fn the_whole_job_by_hand() {
     let answer = ok(&url, &["chat", "--workspace", "shop", "How many gateway replicas run?"]);
     assert!(answer.contains("replicas: 1") && answer.contains("values.yaml"), "{answer}");
 
+    let overlay = print(&url, &["files", "overlay", "create", "shop", "--name", "draft"])["id"].as_str().unwrap().to_owned();
+    let values = directory.path().join("values.yaml");
+    std::fs::write(&values, "replaced: true\n").unwrap();
+    ok(&url, &["files", "overlay", "write", &overlay, "values.yaml", "--from", values.to_str().unwrap()]);
+    ok(&url, &["files", "overlay", "rename", &overlay, "Chart.yaml", "moved/Chart.yaml"]);
+    ok(&url, &["files", "overlay", "remove", &overlay, "moved/Chart.yaml"]);
+    assert_eq!(ok(&url, &["files", "overlay", "cat", &overlay, "values.yaml"]), "replaced: true\n");
+    assert!(ok(&url, &["files", "overlay", "diff", &overlay]).contains("+replaced: true"));
+    assert!(ok(&url, &["files", "overlay", "list", "shop"]).contains("draft"));
+    assert!(ok(&url, &["files", "overlay", "show", &overlay]).contains("revision 1"));
+    ok(&url, &["files", "overlay", "delete", &overlay, "--yes"]);
+
     let plan = ok(&url, &["plan", "create", "--workspace", "shop", "set gateway.replicas to 3", "--json"]);
     let last: Value = serde_json::from_str(plan.trim().lines().last().unwrap()).unwrap();
     let plan = last["event"]["ready"]["id"].as_str().unwrap_or_else(|| panic!("{last}")).to_owned();

@@ -1,0 +1,98 @@
+//! `slipway files …`
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+/// Files of a workspace: what is not committed yet.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Files {
+    /// Overlays: changes that are not committed yet.
+    #[command(subcommand)]
+    Overlay(Overlay),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Overlay {
+    /// Make one of a revision.
+    Create {
+        /// A name or an id.
+        workspace: String,
+        /// A number or an id; the head unless told.
+        #[arg(long, short)]
+        revision: Option<String>,
+        /// What to call it.
+        #[arg(long, default_value = "")]
+        name: String,
+    },
+    /// List those of a workspace, the newest first.
+    #[command(visible_alias = "ls")]
+    List {
+        /// A name or an id.
+        workspace: String,
+    },
+    /// Show one.
+    Show {
+        /// Its id.
+        overlay: String,
+    },
+    /// Print a file.
+    Cat {
+        /// Its id.
+        overlay: String,
+        /// The file.
+        path: String,
+    },
+    /// Create or replace a file.
+    Write {
+        /// Its id.
+        overlay: String,
+        /// The file.
+        path: String,
+        /// Where the content is; standard input unless told.
+        #[arg(long, short)]
+        from: Option<PathBuf>,
+    },
+    /// Delete a file.
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// Its id.
+        overlay: String,
+        /// The file.
+        path: String,
+    },
+    /// Rename a file.
+    #[command(visible_alias = "mv")]
+    Rename {
+        /// Its id.
+        overlay: String,
+        /// The file.
+        path: String,
+        /// Its new name.
+        new_path: String,
+    },
+    /// Compare it with the revision that it was made of.
+    Diff {
+        /// Its id.
+        overlay: String,
+        /// Lines around a change.
+        #[arg(long, short = 'U', default_value_t = 3)]
+        context: u32,
+    },
+    /// Make a revision of it.
+    Commit {
+        /// Its id.
+        overlay: String,
+        /// The revision's message.
+        #[arg(long, short, default_value = "")]
+        message: String,
+    },
+    /// Delete it, with what no revision has.
+    Delete {
+        /// Its id.
+        overlay: String,
+        /// Yes, for good.
+        #[arg(long, required = true)]
+        yes: bool,
+    },
+}
