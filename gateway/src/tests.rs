@@ -87,6 +87,12 @@ impl InferenceService for Fake {
         Ok(Response::new(held.boxed()))
     }
 
+    type BatchCompleteStream = BoxStream<'static, Result<pb::BatchCompleteResponse, Status>>;
+
+    async fn batch_complete(&self, _: Request<pb::BatchCompleteRequest>) -> Result<Response<Self::BatchCompleteStream>, Status> {
+        Err(Status::unimplemented("batch_complete"))
+    }
+
     async fn list_providers(&self, _: Request<pb::ListProvidersRequest>) -> Result<Response<pb::ListProvidersResponse>, Status> {
         Err(Status::unimplemented("list_providers"))
     }

@@ -144,6 +144,16 @@ impl Fault {
         &self.violations
     }
 
+    /// What `ErrorInfo` has besides the reason.
+    pub fn metadata(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// When to try again, where that is known.
+    pub fn delay(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// The canonical code that the reason stands for.
     pub fn code(&self) -> Code {
         code_of(self.reason)

@@ -68,6 +68,7 @@ struct Families {
     catalogue: IntCounterVec,
     breakers: IntGaugeVec,
     model_cache: IntCounterVec,
+    model_beside: IntCounterVec,
     models: models::Models,
 }
 
@@ -109,6 +110,10 @@ impl Metrics {
             "Calls of models that a kept answer could answer, by what came of it: exact, shared, semantic, miss; and \
              embedding_failed, where it could not be known whether a kept answer would do.",
         );
+        let model_beside = Opts::new(
+            "slipway_inference_beside_total",
+            "What was done beside the answers that were asked for, by kind (quick, prefetch) and what came of it.",
+        );
         let registry = Registry::new();
         let models = models::Models::register(&registry);
         let families = Families {
@@ -126,6 +131,7 @@ impl Metrics {
             catalogue: IntCounterVec::new(catalogue, &["outcome"]).expect(valid),
             breakers: IntGaugeVec::new(breakers, &["provider", "key"]).expect(valid),
             model_cache: IntCounterVec::new(model_cache, &["result"]).expect(valid),
+            model_beside: IntCounterVec::new(model_beside, &["kind", "result"]).expect(valid),
         };
         let once = "each family is registered once in a new registry";
         families.registry.register(Box::new(families.requests.clone())).expect(once);
@@ -140,6 +146,7 @@ impl Metrics {
         families.registry.register(Box::new(families.catalogue.clone())).expect(once);
         families.registry.register(Box::new(families.breakers.clone())).expect(once);
         families.registry.register(Box::new(families.model_cache.clone())).expect(once);
+        families.registry.register(Box::new(families.model_beside.clone())).expect(once);
         #[cfg(target_os = "linux")]
         families.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self())).expect(once);
         Metrics(Arc::new(families))
@@ -195,6 +202,11 @@ impl Metrics {
     /// A call of a model met the cache of answers: `exact`, `shared`, `semantic` or `miss`, or `embedding_failed`.
     pub fn model_cache(&self, result: &str) {
         self.0.model_cache.with_label_values(&[result]).inc();
+    }
+
+    /// Something was done beside an answer that was asked for (`quick`, `prefetch`), and this came of it.
+    pub fn model_beside(&self, kind: &str, result: &str) {
+        self.0.model_beside.with_label_values(&[kind, result]).inc();
     }
 
     /// How a model provider or one of its keys stands: 0 in use, 1 being tried, 2 set aside.

@@ -221,7 +221,7 @@ fn written(piece: Option<Piece>) -> Option<Written> {
             Some(Written::Ended { refused, usage: ended.usage.map(convert::usage_of) })
         }
         // No tools are offered, so none are called; no model is asked to go on from another's words.
-        Piece::Started(_) | Piece::ToolCallDelta(_) | Piece::Seam(_) => None,
+        Piece::Started(_) | Piece::ToolCallDelta(_) | Piece::Seam(_) | Piece::QuickAnswer(_) => None,
     }
 }
 

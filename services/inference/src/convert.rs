@@ -7,9 +7,10 @@ use crate::model::{
     Charge, Completion, Delta, Finish, Labels, Message, Purpose, Request, Role, Tool, ToolCall, ToolChoice, Usage,
 };
 use crate::route::Journal;
-use crate::service::{Asked, Tested};
+use crate::service::{Asked, Quick, Tested};
 use crate::tokens::Counted;
 
+mod batch;
 mod budgets;
 mod cache;
 mod keys;
@@ -19,6 +20,7 @@ mod privacy;
 mod routing;
 mod usage;
 
+pub(crate) use batch::{batch, item};
 pub(crate) use budgets::{budget, budget_change, budget_id, budget_status, budgets, list_budgets, new_budget, status_query};
 pub(crate) use cache::{cleared, stats};
 pub(crate) use keys::{key_id, keys, list_keys, new_key, provider_key, rotation};
@@ -91,7 +93,7 @@ pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
         effort,
         json,
     };
-    Ok(Asked { model, labels, request, fallback, privacy, cache })
+    Ok(Asked { model, labels, request, fallback, privacy, cache, quick: prompt.quick_answer })
 }
 
 fn check_size(check: &mut Check, prompt: &pb::Prompt) {
@@ -207,6 +209,13 @@ pub(crate) fn delta(journal: &Journal, charge: &mut Charge, delta: Delta) -> Opt
         }),
     };
     Some(pb::StreamCompleteResponse { event: Some(event) })
+}
+
+/// A short answer beside a detailed one.
+pub(crate) fn quick(quick: Quick) -> pb::StreamCompleteResponse {
+    let Quick { text, model, usage: used, charge } = quick;
+    let answer = pb::QuickAnswer { text, model, usage: Some(usage(used, &charge)) };
+    pb::StreamCompleteResponse { event: Some(pb::stream_complete_response::Event::QuickAnswer(answer)) }
 }
 
 /// What a prompt's tokens are.

@@ -42,8 +42,8 @@ use slipway_storage::outbox::Relay;
 use slipway_telemetry::Metrics;
 
 pub use settings::{
-    BreakerSettings, CacheSettings, CatalogueSettings, KeysSettings, PriceSettings, PrivacySettings, ProviderKind,
-    ProviderSettings, RecordingMode, RecordingsSettings, SemanticSettings, Settings,
+    BatchSettings, BreakerSettings, CacheSettings, CatalogueSettings, KeysSettings, PriceSettings, PrivacySettings, ProviderKind,
+    ProviderSettings, QuickSettings, RecordingMode, RecordingsSettings, SemanticSettings, Settings,
 };
 pub use store::Migrator;
 pub use traffic::{RecordError, Recorded, Recording, record};
@@ -56,7 +56,7 @@ use privacy::Privacy;
 use provider::Providers;
 use route::Router;
 use rpc::{Accounts, CacheRpc, KeysRpc, Rpc};
-use service::Inference;
+use service::{Beside, Inference};
 use store::LedgerStore;
 
 // A prompt may hold 8 MiB of messages, and tools besides.
@@ -95,10 +95,11 @@ pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Resu
     server.add_task("inference outbox", relay.run(server.shutdown()));
     let keys = Keys::open(&in_force.keys, store.clone()).await;
     let keys = keys.map_err(|e| BuildError::of("inference.keys", e))?;
+    let beside = Beside::new(&in_force, deps.metrics.clone());
     let money = Money::build(&in_force, store, catalogue.clone(), deps.metrics, server).await;
     let money = money.map_err(|e| BuildError::of("the budgets cannot be read", e))?;
     let router = Router::new(in_force, providers, catalogue.clone());
-    let inference = Arc::new(Inference::new(router, catalogue, privacy, cache, money, keys));
+    let inference = Arc::new(Inference::new(router, catalogue, privacy, cache, money, keys, beside));
     server.add_service(CacheServiceServer::new(CacheRpc(inference.clone())));
     server.add_service(ProviderKeyServiceServer::new(KeysRpc(inference.clone())));
     let service = InferenceServiceServer::new(Rpc(inference.clone()));

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use crate::convert;
 use crate::model::Charge;
-use crate::service::{Answered, Inference};
+use crate::service::{Answered, Inference, Step};
 
 mod accounts;
 
@@ -44,12 +44,33 @@ impl InferenceService for Rpc {
     ) -> Result<Response<Self::StreamCompleteStream>, Status> {
         let ctx = Ctx::of(&request)?;
         let asked = convert::prompt(request.into_inner().prompt)?;
+        let quick = if asked.quick { self.0.quick(&ctx, &asked) } else { None };
         let Answered { answer, journal } = self.0.stream_complete(&ctx, asked).await.map_err(status)?;
         let mut charge = Charge::default();
         let mut event = move |delta| convert::delta(&journal, &mut charge, delta);
+        if let Some(quick) = quick {
+            let mut event = move |step| match step {
+                Step::Delta(delta) => event(delta),
+                Step::Quick(quick) => Some(convert::quick(quick)),
+            };
+            let steps = self.0.with_quick(answer, quick);
+            let events = steps.filter_map(move |step| ready(step.map(&mut event).map_err(status).transpose()));
+            return Ok(Response::new(events.boxed()));
+        }
         // Mapped in place: the reader polls the provider's connection itself.
         let events = answer.filter_map(move |delta| ready(delta.map(&mut event).map_err(status).transpose()));
         Ok(Response::new(events.boxed()))
+    }
+
+    type BatchCompleteStream = BoxStream<'static, Result<pb::BatchCompleteResponse, Status>>;
+
+    async fn batch_complete(
+        &self,
+        request: Request<pb::BatchCompleteRequest>,
+    ) -> Result<Response<Self::BatchCompleteStream>, Status> {
+        let ctx = Ctx::of(&request)?;
+        let prompts = convert::batch(request.into_inner())?;
+        Ok(Response::new(self.0.batch(&ctx, prompts).map(|item| Ok(convert::item(item))).boxed()))
     }
 
     async fn list_models(&self, request: Request<pb::ListModelsRequest>) -> Result<Response<pb::ListModelsResponse>, Status> {

@@ -18,17 +18,23 @@ use crate::provider::{Answer, Provider, Providers, Target, collect};
 use crate::route::{Journal, Routed, Router, Way};
 use crate::tokens::{self, Counted};
 
+mod batch;
+mod beside;
 mod budgets;
 mod keys;
 mod models;
 mod providers;
+mod quick;
 mod semantic;
 mod usage;
 
+pub(crate) use batch::Item;
+pub(crate) use beside::Beside;
 pub(crate) use budgets::{BudgetChange, Budgets, NewBudget};
 pub(crate) use keys::{ListedKeys, NewKey};
 pub(crate) use models::{Listed, ListedModel, Wanted};
 pub(crate) use providers::{ListedProvider, ListedProviders};
+pub(crate) use quick::{Quick, Step};
 pub(crate) use usage::{CallQuery, Calls, Estimated, UsageQuery, UsageSums};
 
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -50,6 +56,8 @@ pub(crate) struct Asked {
     pub(crate) privacy: Wishes,
     /// Whether a kept answer will do.
     pub(crate) cache: CachePolicy,
+    /// A short answer is wanted beside the detailed one.
+    pub(crate) quick: bool,
 }
 
 /// An answer on its way.
@@ -75,6 +83,7 @@ pub(crate) struct Inference {
     cache: Cache,
     money: Money,
     keys: Keys,
+    beside: Beside,
 }
 
 impl Inference {
@@ -85,8 +94,9 @@ impl Inference {
         cache: Cache,
         money: Money,
         keys: Keys,
+        beside: Beside,
     ) -> Self {
-        Self { router, catalogue, privacy, cache, money, keys }
+        Self { router, catalogue, privacy, cache, money, keys, beside }
     }
 
     fn providers(&self) -> &Providers {

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::builtin;
 use crate::model::split_model;
 
+mod beside;
 mod cache;
 mod keys;
 mod known;
 mod privacy;
 mod recordings;
 
+pub use beside::{BatchSettings, QuickSettings};
 pub use cache::{CacheSettings, SemanticSettings};
 pub use keys::KeysSettings;
 pub use privacy::PrivacySettings;
@@ -44,6 +46,10 @@ pub struct Settings {
     pub privacy: PrivacySettings,
     /// Answers that are kept.
     pub cache: CacheSettings,
+    /// Short answers beside detailed ones.
+    pub quick: QuickSettings,
+    /// Many prompts in one call.
+    pub batch: BatchSettings,
     /// What encrypts the keys that projects bring along.
     pub keys: KeysSettings,
     /// Calls on tape.
@@ -89,6 +95,8 @@ impl Default for Settings {
             catalogue: CatalogueSettings::default(),
             privacy: PrivacySettings::default(),
             cache: CacheSettings::default(),
+            quick: QuickSettings::default(),
+            batch: BatchSettings::default(),
             keys: KeysSettings::default(),
             recordings: RecordingsSettings::default(),
             fallbacks: BTreeMap::new(),
@@ -289,6 +297,8 @@ impl Settings {
         self.cache.check()?;
         self.keys.check()?;
         self.recordings.check()?;
+        self.quick.check()?;
+        self.batch.check()?;
         self.check_fallbacks()?;
         let embedder = &self.cache.semantic.model;
         if split_model(embedder).is_some_and(|(provider, _)| !self.knows(provider)) {
@@ -456,6 +466,9 @@ mod tests {
             ("[cache]\nttl_seconds = 1\n[cache.semantic]\nmodel = \"small\"", "inference.cache.semantic.model"),
             ("[cache]\nttl_seconds = 1\n[cache.semantic]\nmodel = \"nobody/small\"", "no configured provider"),
             ("[cache.semantic]\nmodel = \"openai/small\"", "inference.cache.ttl_seconds"),
+            ("[quick]\nmodel = \"x\"", "inference.quick.model"),
+            ("[quick]\nmax_output_tokens = 1", "inference.quick.max_output_tokens"),
+            ("[batch]\nper_provider = 0", "inference.batch.per_provider"),
             ("[keys]\nencryption_key = \"short\"", "inference.keys.encryption_key"),
             ("[keys]\nold_encryption_keys = [\"short\"]", "inference.keys.old_encryption_keys"),
             ("[recordings]\nmode = \"replay\"", "inference.recordings.directory"),

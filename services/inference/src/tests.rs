@@ -17,6 +17,8 @@ use uuid::Uuid;
 use crate::provider::http::testing::{Upstream, refusal, stream};
 use crate::{CatalogueSettings, Deps, Recording, Settings};
 
+mod beside;
+
 pub(crate) struct Suite {
     pub(crate) client: InferenceServiceClient<Channel>,
     pub(crate) cache: CacheServiceClient<Channel>,

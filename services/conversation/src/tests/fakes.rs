@@ -231,6 +231,12 @@ impl InferenceService for Fake {
         Err(Status::unimplemented("complete"))
     }
 
+    type BatchCompleteStream = BoxStream<'static, Result<inference::BatchCompleteResponse, Status>>;
+
+    async fn batch_complete(&self, _: Request<inference::BatchCompleteRequest>) -> Answer<Self::BatchCompleteStream> {
+        Err(Status::unimplemented("batch_complete"))
+    }
+
     async fn list_providers(&self, _: Request<inference::ListProvidersRequest>) -> Answer<inference::ListProvidersResponse> {
         Err(Status::unimplemented("list_providers"))
     }

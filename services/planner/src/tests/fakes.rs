@@ -366,6 +366,7 @@ impl EmbeddingService for Fake {
 #[tonic::async_trait]
 impl InferenceService for Fake {
     type StreamCompleteStream = Answers<inf::StreamCompleteResponse>;
+    type BatchCompleteStream = Answers<inf::BatchCompleteResponse>;
 
     async fn complete(&self, request: Request<inf::CompleteRequest>) -> Answer<inf::CompleteResponse> {
         let prompt = request.into_inner().prompt.unwrap_or_default();
@@ -402,6 +403,7 @@ impl InferenceService for Fake {
 
     not_here! {
         stream_complete: inf::StreamCompleteRequest => Answers<inf::StreamCompleteResponse>;
+        batch_complete: inf::BatchCompleteRequest => Answers<inf::BatchCompleteResponse>;
         test_connection: inf::TestConnectionRequest => inf::TestConnectionResponse;
         list_providers: inf::ListProvidersRequest => inf::ListProvidersResponse;
         count_tokens: inf::CountTokensRequest => inf::CountTokensResponse;
