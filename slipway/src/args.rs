@@ -11,7 +11,7 @@ mod models;
 mod money;
 
 pub(crate) use files::{Files, Overlay};
-pub(crate) use inference::Inference;
+pub(crate) use inference::{Cache, Inference};
 pub(crate) use keys::Keys;
 pub(crate) use models::{Ability, Models};
 pub(crate) use money::{Budget, Dimension, Subject, Usage, Window};

@@ -86,6 +86,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Health => client::health(&Api::new(&global)?, &out).await,
         Command::DeadLetters(command) => client::letters(&Api::new(&global)?, &out, command).await,
         Command::Inference(Inference::Keys(command)) => client::keys(&Api::new(&global)?, &out, command).await,
+        Command::Inference(Inference::Providers) => client::providers(&Api::new(&global)?, &out).await,
+        Command::Inference(Inference::Cache(command)) => client::cache(&Api::new(&global)?, &out, command).await,
+        Command::Inference(Inference::Batch { file, ordered }) => client::batch(&Api::new(&global)?, &out, &file, ordered).await,
         Command::Inference(Inference::Record { provider, model, prompt, out: file }) => {
             record::record(&load()?.settings, &out, &provider, &model, &prompt, &file).await
         }

@@ -28,6 +28,28 @@ pub(crate) enum Inference {
     /// The project's own keys for providers.
     #[command(subcommand)]
     Keys(Keys),
+    /// List the providers, with how they and their keys are.
+    Providers,
+    /// The answers that are kept for the project, on the replica that is reached.
+    #[command(subcommand)]
+    Cache(Cache),
+    /// Complete many prompts: one JSON document a line in, one a line out, as they are done.
+    Batch {
+        /// The file of prompts; `-`: standard input. A line is a `Prompt` of the API as JSON, or a string to ask.
+        file: PathBuf,
+        /// Print the answers in the order of their prompts.
+        #[arg(long)]
+        ordered: bool,
+    },
+}
+
+/// What can be done about kept answers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cache {
+    /// Show what is kept, and how often it helped.
+    Stats,
+    /// Forget all of it.
+    Clear,
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
 use slipway_proto::filestore::overlay_service_client::OverlayServiceClient;
 use slipway_proto::inference::budget_service_client::BudgetServiceClient;
+use slipway_proto::inference::cache_service_client::CacheServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
 use slipway_proto::inference::provider_key_service_client::ProviderKeyServiceClient;
 use slipway_proto::inference::usage_service_client::UsageServiceClient;
@@ -58,6 +59,7 @@ pub(crate) struct Api {
     pub(crate) usage: UsageServiceClient<Wire>,
     pub(crate) budgets: BudgetServiceClient<Wire>,
     pub(crate) keys: ProviderKeyServiceClient<Wire>,
+    pub(crate) cache: CacheServiceClient<Wire>,
     pub(crate) health: HealthClient<Wire>,
     pub(crate) operations: OperationsServiceClient<Wire>,
 }
@@ -97,6 +99,7 @@ impl Api {
             usage: UsageServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             budgets: BudgetServiceClient::new(wire.clone()),
             keys: ProviderKeyServiceClient::new(wire.clone()),
+            cache: CacheServiceClient::new(wire.clone()),
             models: InferenceServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             operations: OperationsServiceClient::new(wire).max_decoding_message_size(MAX_MESSAGE),
         })

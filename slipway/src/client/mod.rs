@@ -2,7 +2,9 @@
 
 mod api;
 mod archive;
+mod batch;
 mod budget;
+mod cache;
 mod chat;
 mod files;
 mod follow;
@@ -12,6 +14,7 @@ mod keys;
 mod letters;
 mod models;
 mod plan;
+mod providers;
 mod resolve;
 mod search;
 mod usage;
@@ -19,7 +22,9 @@ mod workspace;
 
 pub(crate) use api::Api;
 pub(crate) use archive::{pack, send as send_archive, unpack};
+pub(crate) use batch::batch;
 pub(crate) use budget::budget;
+pub(crate) use cache::cache;
 pub(crate) use chat::chat;
 pub(crate) use files::files;
 pub(crate) use follow::{Follow, Plans, Runs};
@@ -29,6 +34,7 @@ pub(crate) use keys::keys;
 pub(crate) use letters::letters;
 pub(crate) use models::models;
 pub(crate) use plan::{plan, print_json as print_plan_json};
+pub(crate) use providers::providers;
 pub(crate) use resolve::{Rev, diff_all};
 pub(crate) use search::search;
 pub(crate) use usage::usage;

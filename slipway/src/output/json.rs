@@ -1,8 +1,8 @@
-//! Canonical proto3 JSON of any message, by the descriptors of `proto/`.
+//! Canonical proto3 JSON of any message, both ways, by the descriptors of `proto/`.
 
 use anyhow::Context as _;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 
 /// Prints messages as JSON.
 pub(crate) struct Json {
@@ -18,13 +18,25 @@ impl Json {
     /// One line. `name` is the message's full name without `slipway.`, for example `filestore.v1.Workspace`. Fields that
     /// have their default value are printed too, so that programs need not know the defaults.
     pub(crate) fn print<M: Message>(&self, name: &str, message: &M) -> anyhow::Result<String> {
-        let name = format!("slipway.{name}");
-        let descriptor = self.pool.get_message_by_name(&name).with_context(|| format!("no message is called {name}"))?;
+        let descriptor = self.descriptor(name)?;
         let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())?;
         let mut line = Vec::new();
         let options = SerializeOptions::new().skip_default_fields(false);
         dynamic.serialize_with_options(&mut serde_json::Serializer::new(&mut line), &options)?;
         Ok(String::from_utf8(line)?)
+    }
+
+    /// Reads a message. A field that it does not have is an error.
+    pub(crate) fn read<M: Message + Default>(&self, name: &str, text: &str) -> anyhow::Result<M> {
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let dynamic = DynamicMessage::deserialize(self.descriptor(name)?, &mut reader)?;
+        reader.end()?;
+        Ok(M::decode(dynamic.encode_to_vec().as_slice())?)
+    }
+
+    fn descriptor(&self, name: &str) -> anyhow::Result<MessageDescriptor> {
+        let name = format!("slipway.{name}");
+        self.pool.get_message_by_name(&name).with_context(|| format!("no message is called {name}"))
     }
 }
 
@@ -64,6 +76,16 @@ mod tests {
         let beat = PlanEvent { event: Some(plan_event::Event::Heartbeat(Heartbeat {})), ..Default::default() };
         assert_eq!(print("planner.v1.PlanEvent", &beat)["heartbeat"], serde_json::json!({}));
         assert_eq!(FileStatus::Added.as_str_name(), "FILE_STATUS_ADDED");
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read() {
+        let (json, workspace) = (Json::new().unwrap(), Workspace { name: "shop".into(), head_number: 3, ..Default::default() });
+        let text = json.print("filestore.v1.Workspace", &workspace).unwrap();
+        assert_eq!(json.read::<Workspace>("filestore.v1.Workspace", &text).unwrap(), workspace);
+        for wrong in [r#"{"nam": "shop"}"#, r#"{"name": 1}"#, "{} {}"] {
+            assert!(json.read::<Workspace>("filestore.v1.Workspace", wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
