@@ -79,6 +79,16 @@ impl Cache {
         (on && steady).then(|| Key::new(project, &question(way, request)))
     }
 
+    /// True when answers are kept at all.
+    pub(crate) fn keeps(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// True when the answer is there or on its way.
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.has(key)) || self.flights.find(key).is_some()
+    }
+
     /// The question as one whose meaning can be looked up, where the caller and the settings want that. Not of a call that
     /// stays in this process: its text has not been screened.
     pub(crate) fn asking(&self, project: ProjectId, policy: CachePolicy, way: &Way, request: &Request) -> Option<Asking> {

@@ -93,7 +93,8 @@ pub(crate) fn prompt(prompt: Option<pb::Prompt>) -> Result<Asked, Fault> {
         effort,
         json,
     };
-    Ok(Asked { model, labels, request, fallback, privacy, cache, quick: prompt.quick_answer })
+    let (quick, prefetch) = (prompt.quick_answer, prompt.prefetch);
+    Ok(Asked { model, labels, request, fallback, privacy, cache, quick, prefetch })
 }
 
 fn check_size(check: &mut Check, prompt: &pb::Prompt) {

@@ -42,8 +42,9 @@ use slipway_storage::outbox::Relay;
 use slipway_telemetry::Metrics;
 
 pub use settings::{
-    BatchSettings, BreakerSettings, CacheSettings, CatalogueSettings, KeysSettings, PriceSettings, PrivacySettings, ProviderKind,
-    ProviderSettings, QuickSettings, RecordingMode, RecordingsSettings, SemanticSettings, Settings,
+    BatchSettings, BreakerSettings, CacheSettings, CatalogueSettings, KeysSettings, PrefetchRule, PrefetchSettings,
+    PriceSettings, PrivacySettings, ProviderKind, ProviderSettings, QuickSettings, RecordingMode, RecordingsSettings,
+    SemanticSettings, Settings,
 };
 pub use store::Migrator;
 pub use traffic::{RecordError, Recorded, Recording, record};
@@ -95,7 +96,8 @@ pub async fn build(settings: &Settings, deps: Deps, server: &mut Server) -> Resu
     server.add_task("inference outbox", relay.run(server.shutdown()));
     let keys = Keys::open(&in_force.keys, store.clone()).await;
     let keys = keys.map_err(|e| BuildError::of("inference.keys", e))?;
-    let beside = Beside::new(&in_force, deps.metrics.clone());
+    let beside = Beside::new(&in_force, deps.metrics.clone(), server);
+    let beside = beside.map_err(|e| BuildError::of("inference.prefetch.rules", e))?;
     let money = Money::build(&in_force, store, catalogue.clone(), deps.metrics, server).await;
     let money = money.map_err(|e| BuildError::of("the budgets cannot be read", e))?;
     let router = Router::new(in_force, providers, catalogue.clone());

@@ -23,6 +23,7 @@ mod beside;
 mod budgets;
 mod keys;
 mod models;
+mod prefetch;
 mod providers;
 mod quick;
 mod semantic;
@@ -42,7 +43,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 const TEST_TOKENS: u32 = 64;
 
 /// What a caller wants completed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     /// `provider/model`; empty: the default.
     pub(crate) model: String,
@@ -58,6 +59,8 @@ pub(crate) struct Asked {
     pub(crate) cache: CachePolicy,
     /// A short answer is wanted beside the detailed one.
     pub(crate) quick: bool,
+    /// What is likely asked next may be asked ahead.
+    pub(crate) prefetch: bool,
 }
 
 /// An answer on its way.
@@ -104,13 +107,14 @@ impl Inference {
     }
 
     /// A whole answer, with what was tried for it. The server layer ends it with the call's deadline.
-    pub(crate) async fn complete(&self, ctx: &Ctx, asked: Asked) -> Result<(Completion, Journal), Error> {
+    pub(crate) async fn complete(self: &Arc<Self>, ctx: &Ctx, asked: Asked) -> Result<(Completion, Journal), Error> {
         let Answered { answer, journal } = self.stream_complete(ctx, asked).await?;
         Ok((collect(answer).await?, journal))
     }
 
     /// An answer as the model writes it.
-    pub(crate) async fn stream_complete(&self, ctx: &Ctx, asked: Asked) -> Result<Answered, Error> {
+    pub(crate) async fn stream_complete(self: &Arc<Self>, ctx: &Ctx, asked: Asked) -> Result<Answered, Error> {
+        let next = (asked.prefetch && self.beside.prefetch.is_some()).then(|| asked.clone());
         let own = self.keys.of(ctx.project, self.providers()).await?;
         let way = self.router.way(&asked.model, asked.fallback)?.with(&own);
         let screening = self.screen(ctx, way.leaves(), asked.request, asked.privacy, asked.labels);
@@ -120,6 +124,10 @@ impl Inference {
         let Answered { answer, journal } = self.answer(ctx, way, request, asked.labels, policy).await?;
         let answer = match restorer {
             Some(restorer) => restorer.restore(answer),
+            None => answer,
+        };
+        let answer = match next {
+            Some(next) => self.ahead(ctx, next, answer),
             None => answer,
         };
         Ok(Answered { answer, journal })

@@ -15,12 +15,16 @@ mod beside;
 mod cache;
 mod keys;
 mod known;
+mod prefetch;
+mod prices;
 mod privacy;
 mod recordings;
 
 pub use beside::{BatchSettings, QuickSettings};
 pub use cache::{CacheSettings, SemanticSettings};
 pub use keys::KeysSettings;
+pub use prefetch::{PrefetchRule, PrefetchSettings};
+pub use prices::PriceSettings;
 pub use privacy::PrivacySettings;
 pub use recordings::{RecordingMode, RecordingsSettings};
 
@@ -50,6 +54,8 @@ pub struct Settings {
     pub quick: QuickSettings,
     /// Many prompts in one call.
     pub batch: BatchSettings,
+    /// Questions that are asked ahead.
+    pub prefetch: PrefetchSettings,
     /// What encrypts the keys that projects bring along.
     pub keys: KeysSettings,
     /// Calls on tape.
@@ -97,6 +103,7 @@ impl Default for Settings {
             cache: CacheSettings::default(),
             quick: QuickSettings::default(),
             batch: BatchSettings::default(),
+            prefetch: PrefetchSettings::default(),
             keys: KeysSettings::default(),
             recordings: RecordingsSettings::default(),
             fallbacks: BTreeMap::new(),
@@ -205,37 +212,6 @@ impl Default for ProviderSettings {
     }
 }
 
-/// `[inference.providers.<name>.prices.<model>]`: micro-units of US dollars for a million tokens.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PriceSettings {
-    /// Tokens of the request.
-    pub input_micros: i64,
-    /// Tokens of the answer.
-    pub output_micros: i64,
-    /// Tokens of the request that the provider had cached; absent: as other input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cached_input_micros: Option<i64>,
-    /// Tokens of the request that the provider writes into its cache; absent: as other input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache_write_micros: Option<i64>,
-    /// Tokens of the request that are images; absent: as other input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_micros: Option<i64>,
-    /// Tokens of the answer that are reasoning; absent: as other output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reasoning_micros: Option<i64>,
-}
-
-impl PriceSettings {
-    fn is_sane(&self) -> bool {
-        let more = [self.cached_input_micros, self.cache_write_micros, self.image_micros, self.reasoning_micros];
-        let all = [self.input_micros, self.output_micros].into_iter().chain(more.into_iter().flatten());
-        // A thousand dollars for a thousand tokens.
-        all.into_iter().all(|price| (0..=1_000_000_000_000).contains(&price))
-    }
-}
-
 impl ProviderSettings {
     /// The protocol of a provider of this name.
     pub(crate) fn kind(&self, name: &str) -> ProviderKind {
@@ -299,6 +275,7 @@ impl Settings {
         self.recordings.check()?;
         self.quick.check()?;
         self.batch.check()?;
+        self.prefetch.check()?;
         self.check_fallbacks()?;
         let embedder = &self.cache.semantic.model;
         if split_model(embedder).is_some_and(|(provider, _)| !self.knows(provider)) {
@@ -469,6 +446,9 @@ mod tests {
             ("[quick]\nmodel = \"x\"", "inference.quick.model"),
             ("[quick]\nmax_output_tokens = 1", "inference.quick.max_output_tokens"),
             ("[batch]\nper_provider = 0", "inference.batch.per_provider"),
+            ("[prefetch]\nper_answer = 0", "inference.prefetch.per_answer"),
+            ("[[prefetch.rules]]\nwhen = \"(\"\nask = [\"a\"]", "inference.prefetch.rules[0].when"),
+            ("[[prefetch.rules]]\nwhen = \"a\"\nask = []", "inference.prefetch.rules[0].ask"),
             ("[keys]\nencryption_key = \"short\"", "inference.keys.encryption_key"),
             ("[keys]\nold_encryption_keys = [\"short\"]", "inference.keys.old_encryption_keys"),
             ("[recordings]\nmode = \"replay\"", "inference.recordings.directory"),

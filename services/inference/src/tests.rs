@@ -18,12 +18,14 @@ use crate::provider::http::testing::{Upstream, refusal, stream};
 use crate::{CatalogueSettings, Deps, Recording, Settings};
 
 mod beside;
+mod prefetch;
 
 pub(crate) struct Suite {
     pub(crate) client: InferenceServiceClient<Channel>,
     pub(crate) cache: CacheServiceClient<Channel>,
     pub(crate) keys: ProviderKeyServiceClient<Channel>,
     pub(crate) usage: UsageServiceClient<Channel>,
+    pub(crate) metrics: Metrics,
     pub(crate) ctx: Ctx,
     _running: Running,
     _dir: Option<tempfile::TempDir>,
@@ -44,13 +46,14 @@ pub(crate) async fn suite_on(settings: &str, deps: Deps) -> Result<Suite, slipwa
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings: Settings = toml::from_str(settings).unwrap();
     let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
+    let metrics = deps.metrics.clone();
     crate::build(&settings, deps, &mut server).await?;
     let client = InferenceServiceClient::new(server.channel());
     let (cache, keys) = (CacheServiceClient::new(server.channel()), ProviderKeyServiceClient::new(server.channel()));
     let usage = UsageServiceClient::new(server.channel());
     let running = server.start().await;
     let ctx = Ctx::background(ProjectId(Uuid::now_v7()), UserId(Uuid::now_v7()), "");
-    Ok(Suite { client, cache, keys, usage, ctx, _running: running, _dir: None })
+    Ok(Suite { client, cache, keys, usage, metrics, ctx, _running: running, _dir: None })
 }
 
 /// A database of its own, on the engine that the environment names.

@@ -68,6 +68,10 @@ impl Kept {
         self.answers.get(key).await
     }
 
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.answers.contains_key(key)
+    }
+
     pub(super) async fn put(&self, key: Key, answer: Answer) {
         if answer.bytes <= self.max_bytes {
             self.answers.insert(key, answer).await;

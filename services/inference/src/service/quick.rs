@@ -63,7 +63,7 @@ impl Inference {
         let labels = Labels { purpose: Purpose::Quick, ..asked.labels };
         // Whoever wants a new answer wants both new; nothing is looked up by meaning twice.
         let cache = if asked.cache == CachePolicy::Semantic { CachePolicy::Default } else { asked.cache };
-        let asked = Asked { model, labels, request, fallback, privacy, cache, quick: false };
+        let asked = Asked { model, labels, request, fallback, privacy, cache, quick: false, prefetch: false };
         let (this, ctx) = (self.clone(), ctx.clone());
         let call = async move {
             match this.complete(&ctx, asked).await {

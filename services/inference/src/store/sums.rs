@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{LedgerStore, to_u64};
 use crate::error::Error;
-use crate::model::{Span, Usage};
+use crate::model::{Purpose, Span, Usage};
 
 /// What usage is added up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,15 @@ const SUMS: &str = "CAST(COUNT(*) AS bigint), \
      CAST(COALESCE(SUM(cost_micros), 0) AS bigint)";
 
 impl LedgerStore {
+    /// What a project's calls of one purpose have cost since a time.
+    pub(crate) async fn spent_on(&self, project: Uuid, purpose: Purpose, since: i64) -> Result<i64, Error> {
+        let sql = "SELECT CAST(COALESCE(SUM(cost_micros), 0) AS bigint) FROM call \
+             WHERE project_id = $1 AND create_time >= $2 AND purpose = $3";
+        let values: [Value; 3] = [project.into(), since.into(), (purpose as i16).into()];
+        let row = self.store.read().query_one_raw(self.statement(sql, values)).await.map_err(StorageError::from)?;
+        Ok(row.map_or(Ok(0), |row| row.try_get_by_index(0)).map_err(StorageError::from)?)
+    }
+
     /// Sums by dimensions, in their order; at most `limit`.
     pub(crate) async fn sum_calls(&self, filter: &SumFilter, by: &[Dimension], limit: usize) -> Result<Vec<Sum>, Error> {
         let (column, owner) = match filter.owner {
