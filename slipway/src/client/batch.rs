@@ -19,12 +19,16 @@ const ANSWER: &str = "inference.v1.BatchCompleteResponse";
 
 /// Completes the prompts of a file and prints a line for each.
 pub(crate) async fn batch(api: &Api, out: &Out, file: &Path, ordered: bool) -> anyhow::Result<()> {
-    let text = match file.to_str() {
-        Some("-") => std::io::read_to_string(std::io::stdin())?,
-        _ => std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?,
+    let (name, text) = match file.to_str() {
+        Some("-") => ("standard input".to_owned(), std::io::read_to_string(std::io::stdin())?),
+        _ => {
+            let name = file.display().to_string();
+            let text = std::fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
+            (name, text)
+        }
     };
     let json = Json::new()?;
-    let prompts = read(&json, &text).map_err(|(line, error)| Failure::usage(format!("{}:{line}: {error:#}", file.display())))?;
+    let prompts = read(&json, &text).map_err(|(line, error)| Failure::usage(format!("{name}:{line}: {error:#}")))?;
     let all = prompts.len();
     let mut printer = Printer { json, ordered, first: 0, next: 0, waiting: BTreeMap::new(), failed: 0 };
     for prompts in calls(prompts) {

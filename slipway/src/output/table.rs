@@ -1,11 +1,12 @@
 //! Tables: aligned columns, a quiet header, wrapped to the terminal.
 
-use comfy_table::{Attribute, Cell, ContentArrangement, presets};
+use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, presets};
 
 use super::Paint;
 
 /// What a table is wide at most where there is no terminal to ask.
 const WIDTH: u16 = 110;
+const ID: &str = "id";
 
 /// A table under construction.
 pub(crate) struct Table {
@@ -41,6 +42,10 @@ impl Table {
             if paint.on() { cell.add_attribute(Attribute::Dim) } else { cell }
         };
         table.set_header(header.iter().map(cell));
+        // An id is there to be copied: it stays on one line, and other columns give way.
+        if let Some(column) = header.iter().position(|text| *text == ID).and_then(|at| table.column_mut(at)) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
         Self { table, margin }
     }
 
@@ -69,5 +74,15 @@ mod tests {
         let column: Vec<_> = text.lines().map(|l| l.trim_end().chars().count()).collect();
         assert_eq!(text.lines().count(), 3, "{text}");
         assert_eq!(column[1], column[2], "{text}");
+    }
+
+    #[test]
+    fn an_id_is_never_broken() {
+        let id = "01a2143f-f04e-7131-bab8-cf5fd6e7a7ac";
+        let mut table = Table::plain(&["id", "title", "stored", "replaced"], Paint::new(false));
+        let long = "a title with many words ".repeat(5);
+        table.row([id.into(), long, "2026-11-25 19:47:44".into(), "2026-11-25 19:47:44".into()]);
+        let text = table.text();
+        assert!(text.contains(id), "{text}");
     }
 }
