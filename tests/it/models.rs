@@ -15,6 +15,7 @@ use tonic_types::StatusExt as _;
 
 use crate::story::{self, refused, suite, suite_with};
 
+mod batch;
 mod routing;
 
 fn prompt(text: &str) -> Prompt {
