@@ -20,7 +20,7 @@ use crate::model::{
 use crate::service::{Commit, DiffRequest, Import, Link, Page, PageRequest, Restore, Search, Searched};
 use crate::store::RequestKey;
 
-pub(crate) use overlay::{change_overlay, commit_overlay, create_overlay, list_overlays, overlay, overlay_id};
+pub(crate) use overlay::{change_overlay, commit_overlay, create_overlay, list_overlays, overlay, overlay_id, preview};
 
 const MAX_NAME: usize = 200;
 const MAX_MESSAGE: usize = 2_000;
@@ -200,7 +200,7 @@ pub(crate) fn commit(mut request: pb::CommitRevisionRequest) -> Result<Commit, F
     let key = request_key(&mut check, "CommitRevision", &mut id, || request.encode_to_vec());
     let changes = changes(&mut check, request.changes);
     check.finish()?;
-    Ok(Commit { workspace_id, base, changes: changes?, message, plan_id, key })
+    Ok(Commit { workspace_id, base, changes: changes?, message, plan_id, merge: request.merge, key })
 }
 
 /// Where several things are wrong, `check` knows of all of them but the paths.
@@ -310,6 +310,7 @@ pub(crate) fn revision(revision: Revision) -> pb::Revision {
         total_bytes: revision.total_bytes,
         restored_from_id: text(revision.restored_from_id),
         plan_id: text(revision.plan_id),
+        merged_base_id: text(revision.merged_base_id),
         create_time: Some(timestamp(revision.create_time)),
     }
 }

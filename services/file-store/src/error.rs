@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::archive::{ArchiveError, MAX_ARCHIVE_BYTES};
 use crate::blobs::BlobError;
-use crate::model::{ChangeError, Head, ManifestError, PathError, PatternError};
+use crate::model::{ChangeError, Conflict, Head, ManifestError, PathError, PatternError};
 
 /// When to ask again for what an object store that is away has.
 const STORE_BACK: Duration = Duration::from_secs(2);
@@ -42,6 +42,8 @@ pub(crate) enum Error {
     Unexpected { error: Box<ChangeError>, content: String },
     #[error("the base is not the head of the workspace")]
     Stale { head: Option<Head> },
+    #[error("both sides changed {}", first.path)]
+    MergeConflict { first: Box<Conflict>, count: usize, head: Option<Head> },
     #[error("the request id was used for another payload")]
     RequestIdReused { first_id: Uuid },
     #[error("the page token was not made by this call with these arguments")]
@@ -90,6 +92,12 @@ impl From<Error> for Fault {
                     .with("head_revision_id", head.revision_id)
                     .with("head_number", head.number)
             }
+            Error::MergeConflict { first, count, head } => Self::new(Reason::MergeConflict, message)
+                .with("path", &first.path)
+                .with("kind", first.kind.name())
+                .with("conflicts", count)
+                .with("head_revision_id", head.map(|head| head.revision_id.to_string()).unwrap_or_default())
+                .with("head_number", head.map_or(0, |head| head.number)),
             Error::RequestIdReused { first_id } => Self::new(Reason::RequestIdReused, message).with("first_id", first_id),
             Error::PageTokenInvalid => Self::new(Reason::PageTokenInvalid, message),
             Error::LinkUnsupported => Self::new(Reason::LinkUnsupported, message),

@@ -3,9 +3,11 @@
 mod change;
 mod diff;
 mod manifest;
+mod merge;
 mod overlay;
 mod path;
 mod pattern;
+mod renames;
 
 use uuid::Uuid;
 
@@ -14,9 +16,11 @@ pub(crate) use diff::{
     Changed, DiffLine, FileDiff, FileStatus, Hunk, LineKind, Side, changed_files, diff_file, too_large_to_diff,
 };
 pub(crate) use manifest::{Clash, FileEntry, Manifest, ManifestError, check_tree};
+pub(crate) use merge::{Conflict, ConflictKind, ContentMerge, LineClash, Lines, Merged, merge_lines, plan};
 pub(crate) use overlay::{At, Overlay, Pin, Tree};
 pub(crate) use path::{PathError, PathRule, check_length, check_parts, check_path, fold, nfc};
 pub(crate) use pattern::{Glob, LineMatch, LineMatcher, PatternError};
+pub(crate) use renames::{Print, Rename, Search as RenameSearch, is_binary};
 
 /// The most files of one revision.
 pub(crate) const MAX_FILES: u64 = 20_000;
@@ -74,5 +78,7 @@ pub(crate) struct Revision {
     pub(crate) total_bytes: u64,
     pub(crate) restored_from_id: Option<Uuid>,
     pub(crate) plan_id: Option<Uuid>,
+    /// The base that its changes were made for, when the head had moved and they were merged.
+    pub(crate) merged_base_id: Option<Uuid>,
     pub(crate) create_time: i64,
 }

@@ -4,6 +4,7 @@ mod archives;
 mod compare;
 mod garbage;
 mod links;
+mod merging;
 mod overlays;
 mod read;
 mod revisions;
@@ -33,12 +34,13 @@ use writing::Writing;
 pub(crate) use archives::Import;
 pub(crate) use compare::DiffRequest;
 pub(crate) use links::Link;
+pub(crate) use merging::{Outcome, Preview};
 pub(crate) use overlays::{NewOverlay, OverlayChange, OverlayCommit};
 pub(crate) use read::{Search, Searched};
 pub(crate) use revisions::{Commit, Restore};
 
 /// A page of a listing stays below this many bytes, so that it fits into a message.
-const PAGE_BYTES: usize = 3 << 20;
+pub(crate) const PAGE_BYTES: usize = 3 << 20;
 
 /// One page of a listing.
 #[derive(Debug)]

@@ -192,6 +192,7 @@ impl Neighbours {
             message: summary.chars().take(MAX_COMMIT_MESSAGE).collect(),
             request_id: format!("plan/{}/{}", plan.id, plan.version),
             plan_id: plan.id.to_string(),
+            ..CommitRevisionRequest::default()
         };
         let answer = self.files.clone().commit_revision(within(ctx, LONG).request(request)).await.map_err(fault)?;
         id("revision.id", &answer.into_inner().revision.unwrap_or_default().id)

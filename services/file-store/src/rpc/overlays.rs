@@ -60,6 +60,13 @@ impl OverlayService for Overlays {
         Ok(Response::new(pb::DeleteOverlayResponse {}))
     }
 
+    async fn preview_merge(&self, request: Request<pb::PreviewMergeRequest>) -> Answer<pb::PreviewMergeResponse> {
+        let ctx = Ctx::of(&request)?;
+        let id = convert::overlay_id(&request.get_ref().overlay_id).map_err(status)?;
+        let preview = self.service.preview_merge(&ctx, id).await.map_err(status)?;
+        Ok(Response::new(convert::preview(preview)))
+    }
+
     async fn commit_overlay(&self, request: Request<pb::CommitOverlayRequest>) -> Answer<pb::CommitOverlayResponse> {
         let ctx = Ctx::of(&request)?;
         let commit = convert::commit_overlay(request.into_inner()).map_err(status)?;

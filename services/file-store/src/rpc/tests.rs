@@ -5,6 +5,7 @@ mod buckets;
 mod compare;
 mod garbage;
 mod links;
+mod merging;
 mod overlays;
 mod reading;
 mod refusals;

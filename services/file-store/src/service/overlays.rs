@@ -9,7 +9,7 @@ use slipway_rpc::Ctx;
 use slipway_storage::page;
 use uuid::Uuid;
 
-use super::revisions::{Base, Draft, RENEWALS, WRITES};
+use super::revisions::{Base, Draft, MERGES, RENEWALS, WRITES};
 use super::writing::Writing;
 use super::{FileStore, Page, PageRequest, cursor, cut_page};
 use crate::error::Error;
@@ -47,6 +47,8 @@ pub(crate) struct OverlayCommit {
     pub(crate) plan_id: Option<Uuid>,
     /// The etag of what is to be committed; `None`: whatever it is.
     pub(crate) expected: Option<String>,
+    /// Whether to merge when the base is no longer the head.
+    pub(crate) merge: bool,
     pub(crate) key: RequestKey,
 }
 
@@ -147,30 +149,40 @@ impl FileStore {
 
     /// Makes one revision of an overlay, which is gone then.
     pub(crate) async fn commit_overlay(&self, ctx: &Ctx, commit: OverlayCommit) -> Result<Revision, Error> {
-        let OverlayCommit { overlay_id, message, plan_id, expected, key } = commit;
-        if let Some(made) = self.find_made(ctx, &key).await? {
+        if let Some(made) = self.find_made(ctx, &commit.key).await? {
             return self.store.find_any_revision(ctx.project, made).await?.ok_or(Error::RevisionNotFound);
         }
+        for _ in 0..MERGES {
+            match self.try_commit_overlay(ctx, &commit).await {
+                Err(Error::Stale { .. }) if commit.merge => {}
+                result => return result,
+            }
+        }
+        self.try_commit_overlay(ctx, &commit).await
+    }
+
+    async fn try_commit_overlay(&self, ctx: &Ctx, commit: &OverlayCommit) -> Result<Revision, Error> {
         let writing = self.start_writing().await?;
-        let (overlay, manifest) = self.open_overlay(ctx, overlay_id).await?;
-        if let Some(expected) = &expected {
+        let (overlay, files) = self.open_overlay(ctx, commit.overlay_id).await?;
+        if let Some(expected) = &commit.expected {
             check_etag(expected, &overlay)?;
         }
-        self.adopt(ctx, &writing, &overlay, &manifest).await?;
-        self.see(&writing, vec![overlay.hash]).await?;
-        let draft = Draft {
-            workspace_id: overlay.workspace_id,
-            base: Base::Exactly(overlay.base.map(|base| base.revision_id)),
-            kind: RevisionKind::Commit,
-            message,
-            hash: overlay.hash,
-            file_count: overlay.file_count,
-            total_bytes: overlay.total_bytes,
-            restored_from_id: None,
-            plan_id,
-            overlay: Some((overlay.id, overlay.version)),
+        self.adopt(ctx, &writing, &overlay, &files).await?;
+        let workspace_id = overlay.workspace_id;
+        let (base, head) = (overlay.base.map(|base| base.revision_id), self.get_workspace(ctx, workspace_id).await?.head);
+        let (message, on) = (commit.message.clone(), head.map(|head| head.revision_id));
+        let draft = if base == on || !commit.merge {
+            // Its manifest is written like any other, unless it is known to be there.
+            self.draft(&writing, workspace_id, Base::Exactly(base), RevisionKind::Commit, message, (*files).clone()).await?
+        } else {
+            let (base_files, ours) =
+                tokio::try_join!(self.files_of(ctx, workspace_id, base), self.files_of(ctx, workspace_id, on))?;
+            let merged = self.merge_into(&writing, base_files, (head, ours), files).await?;
+            let draft = self.draft(&writing, workspace_id, Base::Exactly(on), RevisionKind::Commit, message, merged).await?;
+            Draft { merged_base_id: base, ..draft }
         };
-        self.land(ctx, draft, Some(writing), &key).await
+        let draft = Draft { plan_id: commit.plan_id, overlay: Some((overlay.id, overlay.version)), ..draft };
+        self.land(ctx, draft, Some(writing), &commit.key).await
     }
 
     /// Takes the contents that an overlay has and its base has not over into what is being written: an overlay that changes

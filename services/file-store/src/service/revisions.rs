@@ -13,7 +13,7 @@ use super::writing::Writing;
 use super::{FileStore, Page, PageRequest, cursor, cut_page};
 use crate::error::Error;
 use crate::events;
-use crate::model::{Change, ChangeError, Head, Manifest, Revision, RevisionKind, apply};
+use crate::model::{Change, ChangeError, Expected, Head, Manifest, Revision, RevisionKind, apply};
 use crate::store::{RequestKey, Write};
 
 /// How many contents are written to the blob store at once.
@@ -21,6 +21,9 @@ pub(super) const WRITES: usize = 8;
 
 /// Of a file that was not expected, no more bytes are shown: they travel in headers.
 const MAX_SHOWN: u64 = 256;
+
+/// How often a change is brought together with a head that moves on meanwhile.
+pub(super) const MERGES: usize = 8;
 
 /// How often a change makes sure of its contents while garbage is collected.
 pub(super) const RENEWALS: usize = 5;
@@ -33,7 +36,16 @@ pub(crate) struct Commit {
     pub(crate) changes: Vec<Change>,
     pub(crate) message: String,
     pub(crate) plan_id: Option<Uuid>,
+    /// Whether to merge when the base is no longer the head.
+    pub(crate) merge: bool,
     pub(crate) key: RequestKey,
+}
+
+impl Commit {
+    /// Each change says what it expects, and none is about a base.
+    fn is_on_any_head(&self) -> bool {
+        self.base.is_none() && self.changes.iter().all(|change| change.target().1 != Expected::Whatever)
+    }
 }
 
 /// An older revision to make a new one of.
@@ -76,6 +88,7 @@ pub(super) struct Draft {
     pub(super) total_bytes: u64,
     pub(super) restored_from_id: Option<Uuid>,
     pub(super) plan_id: Option<Uuid>,
+    pub(super) merged_base_id: Option<Uuid>,
     /// The overlay that it is made of, in this version, and that goes when it lands.
     pub(super) overlay: Option<(Uuid, u64)>,
 }
@@ -83,33 +96,49 @@ pub(super) struct Draft {
 impl FileStore {
     /// Applies changes to a base as one new revision, all of them or none.
     pub(crate) async fn commit(&self, ctx: &Ctx, commit: Commit) -> Result<Revision, Error> {
-        let Commit { workspace_id, base, changes, message, plan_id, key } = commit;
-        self.get_workspace(ctx, workspace_id).await?;
-        if let Some(first) = self.find_first(ctx, workspace_id, &key).await? {
+        self.get_workspace(ctx, commit.workspace_id).await?;
+        if let Some(first) = self.find_first(ctx, commit.workspace_id, &commit.key).await? {
             return Ok(first);
         }
-        let base_manifest = match base {
-            Some(id) => {
-                let revision = self.store.find_revision(ctx.project, workspace_id, id).await?.ok_or(Error::RevisionNotFound)?;
-                self.manifest(revision.hash).await?
+        for _ in 0..MERGES {
+            match self.try_commit(ctx, &commit).await {
+                // The head moved under what could be made on any.
+                Err(Error::Stale { .. }) if commit.merge || commit.is_on_any_head() => {}
+                result => return result,
             }
-            None => Default::default(),
-        };
-        // Before the work, for the caller's sake; what counts is the look in the transaction.
-        let head = self.get_workspace(ctx, workspace_id).await?.head;
-        if !Base::Exactly(base).accepts(head) {
-            // The same request may have landed since.
-            return self.find_first(ctx, workspace_id, &key).await?.ok_or(Error::Stale { head });
         }
-        let (manifest, contents) = self.apply(base_manifest, changes).await?;
+        self.try_commit(ctx, &commit).await
+    }
+
+    async fn try_commit(&self, ctx: &Ctx, commit: &Commit) -> Result<Revision, Error> {
+        let Commit { workspace_id, changes, message, plan_id, key, .. } = commit;
+        // Before the work, for the caller's sake; what counts is the look in the transaction.
+        let head = self.get_workspace(ctx, *workspace_id).await?.head;
+        let base = if commit.is_on_any_head() { head.map(|head| head.revision_id) } else { commit.base };
+        let base_files = self.files_of(ctx, *workspace_id, base).await?;
+        let is_stale = !Base::Exactly(base).accepts(head);
+        if is_stale && !commit.merge {
+            // The same request may have landed since.
+            return self.find_first(ctx, *workspace_id, key).await?.ok_or(Error::Stale { head });
+        }
+        let (mut manifest, contents) = self.apply(base_files.clone(), changes.clone()).await?;
         let writing = self.start_writing().await?;
         let contents = stream::iter(contents).map(|(hash, content)| self.put(&writing, hash, content));
         let contents = contents.buffer_unordered(WRITES).try_collect::<()>();
-        let draft = self.draft(&writing, workspace_id, Base::Exactly(base), RevisionKind::Commit, message, manifest);
+        if is_stale {
+            contents.await?;
+            let ours = self.files_of(ctx, *workspace_id, head.map(|head| head.revision_id)).await?;
+            manifest = self.merge_into(&writing, base_files, (head, ours), Arc::new(manifest)).await?;
+            let on = Base::Exactly(head.map(|head| head.revision_id));
+            let draft = self.draft(&writing, *workspace_id, on, RevisionKind::Commit, message.clone(), manifest).await?;
+            let draft = Draft { plan_id: *plan_id, merged_base_id: base, ..draft };
+            return self.land(ctx, draft, Some(writing), key).await;
+        }
+        let draft = self.draft(&writing, *workspace_id, Base::Exactly(base), RevisionKind::Commit, message.clone(), manifest);
         // Each is flushed by itself, so they wait for the disk together.
         let ((), draft) = tokio::try_join!(contents, draft)?;
         crash::point("file_store.blobs_written");
-        self.land(ctx, Draft { plan_id, ..draft }, Some(writing), &key).await
+        self.land(ctx, Draft { plan_id: *plan_id, ..draft }, Some(writing), key).await
     }
 
     /// The files after the changes, and the contents that they bring.
@@ -144,6 +173,7 @@ impl FileStore {
             total_bytes: source.total_bytes,
             restored_from_id: Some(source.id),
             plan_id: None,
+            merged_base_id: None,
             overlay: None,
         };
         // Its contents are those of a revision that is there as long as the workspace.
@@ -176,8 +206,19 @@ impl FileStore {
     ) -> Result<Draft, Error> {
         let (file_count, total_bytes) = (manifest.entries().len() as u64, manifest.total_bytes());
         let hash = self.save_manifest(writing, manifest).await?;
-        let (restored_from_id, plan_id, overlay) = (None, None, None);
-        Ok(Draft { workspace_id, base, kind, message, hash, file_count, total_bytes, restored_from_id, plan_id, overlay })
+        Ok(Draft {
+            workspace_id,
+            base,
+            kind,
+            message,
+            hash,
+            file_count,
+            total_bytes,
+            restored_from_id: None,
+            plan_id: None,
+            merged_base_id: None,
+            overlay: None,
+        })
     }
 
     /// Makes the draft the head, remembers the request and has the event leave, in one transaction, when everything that was
@@ -225,6 +266,7 @@ impl FileStore {
             total_bytes: draft.total_bytes,
             restored_from_id: draft.restored_from_id,
             plan_id: draft.plan_id,
+            merged_base_id: draft.merged_base_id,
             create_time: now_micros(),
         };
         if !write.move_head(ctx.project, head, &revision).await? {

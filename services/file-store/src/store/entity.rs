@@ -101,6 +101,7 @@ pub(super) mod revision {
         pub(super) total_bytes: i64,
         pub(super) restored_from_id: Option<Uuid>,
         pub(super) plan_id: Option<Uuid>,
+        pub(super) merged_base_id: Option<Uuid>,
         pub(super) create_time: i64,
     }
 
@@ -124,6 +125,7 @@ pub(super) mod revision {
                 total_bytes: to_u64(self.total_bytes)?,
                 restored_from_id: self.restored_from_id,
                 plan_id: self.plan_id,
+                merged_base_id: self.merged_base_id,
                 create_time: self.create_time,
             })
         }
@@ -145,6 +147,7 @@ pub(super) mod revision {
                 total_bytes: Set(to_i64(revision.total_bytes)),
                 restored_from_id: Set(revision.restored_from_id),
                 plan_id: Set(revision.plan_id),
+                merged_base_id: Set(revision.merged_base_id),
                 create_time: Set(revision.create_time),
             }
         }

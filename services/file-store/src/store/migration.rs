@@ -16,6 +16,7 @@ impl MigratorTrait for Migrator {
         all.push(Box::new(Workspaces));
         all.push(Box::new(GarbageTables));
         all.push(Box::new(Overlays));
+        all.push(Box::new(Merges));
         all
     }
 }
@@ -90,6 +91,30 @@ impl MigrationTrait for Overlays {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager.drop_table(Table::drop().table(Overlay::Table).to_owned()).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+struct Merges;
+
+impl MigrationName for Merges {
+    fn name(&self) -> &str {
+        "m00000104_merges"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for Merges {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let column = ColumnDef::new(Revision::MergedBaseId).uuid().null().to_owned();
+        manager.alter_table(Table::alter().table(Revision::Table).add_column(column).to_owned()).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.alter_table(Table::alter().table(Revision::Table).drop_column(Revision::MergedBaseId).to_owned()).await
     }
 
     fn use_transaction(&self) -> Option<bool> {
@@ -260,6 +285,7 @@ enum Revision {
     RestoredFromId,
     PlanId,
     CreateTime,
+    MergedBaseId,
 }
 
 #[derive(DeriveIden)]
