@@ -86,6 +86,14 @@ pub(crate) enum Overlay {
         /// The revision's message.
         #[arg(long, short, default_value = "")]
         message: String,
+        /// Merge it with what was committed since, as git does.
+        #[arg(long)]
+        merge: bool,
+    },
+    /// Show what would come of merging it with the head.
+    Preview {
+        /// Its id.
+        overlay: String,
     },
     /// Delete it, with what no revision has.
     Delete {

@@ -8,7 +8,7 @@ use slipway_proto::filestore::read_file_response::Part;
 use slipway_proto::filestore::{
     ChangeOverlayRequest, CommitOverlayRequest, CreateOverlayRequest, DeleteFile, DeleteOverlayRequest, DeleteOverlayResponse,
     DiffRevisionsRequest, DiffRevisionsResponse, FileChange, GetOverlayRequest, ListOverlaysRequest, ListOverlaysResponse,
-    Overlay, ReadFileRequest, RenameFile, WriteFile,
+    Overlay, PreviewMergeRequest, ReadFileRequest, RenameFile, WriteFile,
 };
 use tokio::io::AsyncReadExt as _;
 use uuid::Uuid;
@@ -35,7 +35,8 @@ pub(super) async fn overlay(api: &Api, out: &Out, command: Command) -> anyhow::R
             change(api, out, overlay, Change::Rename(RenameFile { path, new_path, ..Default::default() })).await
         }
         Command::Diff { overlay, context } => diff(api, out, &overlay, context).await,
-        Command::Commit { overlay, message } => commit(api, out, overlay, message).await,
+        Command::Commit { overlay, message, merge } => commit(api, out, overlay, message, merge).await,
+        Command::Preview { overlay } => preview(api, out, overlay).await,
         Command::Delete { overlay, yes: _ } => delete(api, out, overlay).await,
     }
 }
@@ -160,8 +161,9 @@ async fn diff(api: &Api, out: &Out, id: &str, context: u32) -> anyhow::Result<()
     out.raw(unified(&files, out.paint).as_bytes())
 }
 
-async fn commit(api: &Api, out: &Out, overlay_id: String, message: String) -> anyhow::Result<()> {
-    let request = CommitOverlayRequest { overlay_id, message, request_id: Uuid::now_v7().to_string(), ..Default::default() };
+async fn commit(api: &Api, out: &Out, overlay_id: String, message: String, merge: bool) -> anyhow::Result<()> {
+    let request =
+        CommitOverlayRequest { overlay_id, message, merge, request_id: Uuid::now_v7().to_string(), ..Default::default() };
     let response = api.overlays.clone().commit_overlay(request).await?.into_inner();
     if out.json("filestore.v1.CommitOverlayResponse", &response)? {
         return Ok(());
@@ -173,6 +175,31 @@ async fn commit(api: &Api, out: &Out, overlay_id: String, message: String) -> an
         count(made.file_count, "file"),
         bytes(made.total_bytes)
     ))
+}
+
+async fn preview(api: &Api, out: &Out, overlay_id: String) -> anyhow::Result<()> {
+    let response = api.overlays.clone().preview_merge(PreviewMergeRequest { overlay_id }).await?.into_inner();
+    if out.json("filestore.v1.PreviewMergeResponse", &response)? {
+        return Ok(());
+    }
+    if response.conflict_count == 0 {
+        return out.line(format!("it merges with revision {}", response.head_number));
+    }
+    out.line(format!("{} with revision {}", count(response.conflict_count, "conflict"), response.head_number))?;
+    for conflict in &response.conflicts {
+        let kind = conflict.kind().as_str_name().trim_start_matches("CONFLICT_KIND_").to_lowercase();
+        out.line(format!("{}  {}", out.paint.bold(&conflict.path), out.paint.dim(kind)))?;
+        for hunk in &conflict.hunks {
+            for (side, name) in [(&hunk.head, "head"), (&hunk.base, "base"), (&hunk.change, "change")] {
+                let Some(side) = side else { continue };
+                out.line(out.paint.cyan(format!("  {name}, line {}", side.start)))?;
+                for line in &side.lines {
+                    out.line(format!("    {line}"))?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn delete(api: &Api, out: &Out, overlay_id: String) -> anyhow::Result<()> {
