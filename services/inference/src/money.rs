@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use slipway_rpc::{Ctx, Server, now_micros};
 use slipway_telemetry::Metrics;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::catalogue::Catalogue;
@@ -33,7 +34,7 @@ pub(crate) use estimate::Estimate;
 pub(crate) use known::KnownBudgets;
 pub(crate) use meter::Meter;
 
-use estimate::Outputs;
+use estimate::{Habits, Size};
 use ledger::Ledger;
 use prices::Prices;
 use reserving::Reserving;
@@ -50,7 +51,7 @@ pub(crate) struct Money {
 struct Inner {
     store: LedgerStore,
     prices: Prices,
-    outputs: Outputs,
+    habits: Habits,
     budgets: Arc<KnownBudgets>,
     ledger: Ledger,
     reserving: Reserving,
@@ -76,8 +77,8 @@ impl Money {
         server.add_task("inference leases", leases::run(store.clone(), server.drained()));
         server.add_task("inference budgets", budgets.clone().follow(server.shutdown()));
         let prices = Prices::new(settings, catalogue);
-        let outputs = Outputs::default();
-        Ok(Self { inner: Arc::new(Inner { store, prices, outputs, budgets, ledger, reserving, metrics }) })
+        let habits = Habits::default();
+        Ok(Self { inner: Arc::new(Inner { store, prices, habits, budgets, ledger, reserving, metrics }) })
     }
 
     /// The tables.
@@ -91,9 +92,10 @@ impl Money {
     }
 
     /// What a request will use and cost; `model` is `provider/model`.
-    pub(crate) fn estimate(&self, model: &str, request: &Request) -> (Estimate, Option<Arc<str>>) {
+    pub(crate) async fn estimate(&self, model: &str, request: &Request) -> (Estimate, Option<Arc<str>>) {
         let price = self.inner.prices.find(model, now_micros());
-        (self.inner.outputs.estimate(model, request, price.as_ref()), price.map(|quote| quote.price.version))
+        let size = Size::count(model, request).await;
+        (self.inner.habits.estimate(model, request, size, price.as_ref()), price.map(|quote| quote.price.version))
     }
 
     /// Begins a call, or refuses it for want of money. `models`: what was asked for, and what may answer in its place.
@@ -102,10 +104,18 @@ impl Money {
         let (begun, now) = (Instant::now(), now_micros());
         let asked = models.first().copied().unwrap_or_default();
         let quote = |model: &str| inner.prices.find(model, now);
-        let estimate = |model: &str| inner.outputs.estimate(model, request, quote(model).as_ref());
-        let (price, expected) = (quote(asked), estimate(asked));
+        let payer = Payer::of(ctx, labels);
+        let windows = self.windows(&payer, now);
+        let price = quote(asked);
+        let limited = !windows.is_empty();
+        let size = if limited { Size::count(asked, request).await } else { Size::guess(request) };
+        let expected = inner.habits.estimate(asked, request, size, price.as_ref());
         // Ready for the most expensive of those that may answer.
-        let reserve = models.iter().map(|model| estimate(model).reserve).max().unwrap_or(0);
+        let mut reserve = expected.reserve;
+        for other in models.iter().skip(1).filter(|_| limited) {
+            let size = Size::count(other, request).await;
+            reserve = reserve.max(inner.habits.estimate(other, request, size, quote(other).as_ref()).reserve);
+        }
         let unpriced = models.iter().copied().find(|model| quote(model).is_none());
         // A place in the queue, so that there is room for the row whenever and however the call ends.
         let place = inner.ledger.place().await?;
@@ -115,8 +125,10 @@ impl Money {
             estimate: expected.cost,
             ..begun_call(ctx, labels, asked, now)
         };
-        let reservation = self.reserve(&call, unpriced, reserve).await?;
-        let opened = meter::Opened { call, reservation, place, input: expected.input, begun, deadline: ctx.deadline };
+        let reservation = self.reserve(&call, windows, unpriced, reserve).await?;
+        let sample = if limited { None } else { self.sample(asked, request, &expected) };
+        let (input, deadline) = (expected.input, ctx.deadline);
+        let opened = meter::Opened { call, reservation, place, size, sample, input, begun, deadline };
         Ok(Meter::new(self.clone(), opened))
     }
 
@@ -124,17 +136,35 @@ impl Money {
     pub(crate) async fn hit(&self, ctx: &Ctx, model: &str, labels: Labels) -> Result<Meter, Error> {
         let call = begun_call(ctx, labels, model, now_micros());
         let (place, begun) = (self.inner.ledger.place().await?, Instant::now());
-        let opened = meter::Opened { call, reservation: None, place, input: 0, begun, deadline: ctx.deadline };
+        let (size, deadline) = (Size::default(), ctx.deadline);
+        let opened = meter::Opened { call, reservation: None, place, size, sample: None, input: 0, begun, deadline };
         Ok(Meter::new(self.clone(), opened).free())
     }
 
-    /// Room for the longest answer in every budget that limits it; `None` where none does.
-    async fn reserve(&self, call: &Call, unpriced: Option<&str>, micros: i64) -> Result<Option<Reservation>, Error> {
+    /// Counts a request that no budget waits for, beside the call: only the first few of a model that costs something, to
+    /// learn how its provider counts.
+    fn sample(&self, model: &str, request: &Request, expected: &Estimate) -> Option<JoinHandle<u64>> {
+        let wanted = expected.cost > 0 && self.inner.habits.wants_samples(model);
+        wanted.then(|| estimate::count_apart(model, request))
+    }
+
+    /// The windows of all budgets that a payer falls under.
+    fn windows(&self, payer: &Payer, now: i64) -> Vec<WindowRef> {
         let window = |(budget, subject): (Arc<Budget>, String)| {
-            let span = budget.window.span(call.create_time);
+            let span = budget.window.span(now);
             WindowRef { budget, subject, span }
         };
-        let mut windows: Vec<WindowRef> = self.inner.budgets.of(&call.payer).into_iter().map(window).collect();
+        self.inner.budgets.of(payer).into_iter().map(window).collect()
+    }
+
+    /// Room for the longest answer in every budget that limits it; `None` where none does.
+    async fn reserve(
+        &self,
+        call: &Call,
+        mut windows: Vec<WindowRef>,
+        unpriced: Option<&str>,
+        micros: i64,
+    ) -> Result<Option<Reservation>, Error> {
         if let Some(model) = unpriced
             && let Some(refusing) = windows.iter().find(|w| w.budget.refuse_unpriced)
         {
@@ -155,10 +185,11 @@ impl Money {
         cost::charge(self.inner.prices.find(model, time).as_ref(), usage)
     }
 
-    /// Learns from an answer that came to its end.
-    fn ended(&self, call: &Call) {
+    /// Learns from an answer that came to its end. `size`: of its request, as found for the model that was asked for.
+    fn ended(&self, call: &Call, asked: &str, size: Size) {
         if call.outcome == Outcome::Completed && !call.cache_hit {
-            self.inner.outputs.learn(&call.model, call.usage.output);
+            let plain = call.attempts.is_empty() && *call.model == *asked;
+            self.inner.habits.learn(&call.model, if plain { size } else { Size::default() }, &call.usage);
         }
         let (provider, model) = split_model(&call.model).unwrap_or(("", &call.model));
         self.inner.metrics.model_call(provider, model, call.usage.input, call.usage.output, call.cost);

@@ -1,10 +1,14 @@
 //! Counting tokens exactly and offline, with the vocabularies that OpenAI's models have; for other models the nearest one
 //! is an estimate. A vocabulary is read when it is first needed. Text that looks like a special token is text.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tiktoken_rs::tokenizer::{Tokenizer, get_tokenizer};
 use tiktoken_rs::{CoreBPE, cl100k_base_singleton, o200k_base_singleton};
 
-use crate::model::{IMAGE_TOKENS, Request};
+use crate::model::{IMAGE_TOKENS, Request, Tool};
+
+mod tools;
 
 // What stands around each message, and before the answer.
 const MESSAGE: u64 = 4;
@@ -53,11 +57,27 @@ impl Vocabulary {
         }
     }
 
-    fn get(self) -> &'static CoreBPE {
+    /// True once it has been read, which takes a while.
+    pub(crate) fn is_ready(self) -> bool {
+        self.ready().load(Ordering::Relaxed)
+    }
+
+    fn ready(self) -> &'static AtomicBool {
+        static O200K: AtomicBool = AtomicBool::new(false);
+        static CL100K: AtomicBool = AtomicBool::new(false);
         match self {
+            Self::O200k => &O200K,
+            Self::Cl100k => &CL100K,
+        }
+    }
+
+    fn get(self) -> &'static CoreBPE {
+        let read = match self {
             Self::O200k => o200k_base_singleton(),
             Self::Cl100k => cl100k_base_singleton(),
-        }
+        };
+        self.ready().store(true, Ordering::Relaxed);
+        read
     }
 
     /// The tokens of a text, and whether it had to be cut where a token may have been.
@@ -90,10 +110,16 @@ fn piece(text: &str) -> (usize, bool) {
     (cut, false)
 }
 
-/// The tokens of a request. Texts are counted; what providers put around messages is known, what they make of tools and
-/// images is not, so that a request with those is an estimate.
+/// The tokens of a request to the model that it names.
 pub(crate) fn count(request: &Request) -> Counted {
-    let (vocabulary, mut estimated) = Vocabulary::of(&request.model);
+    count_for(&request.model, request)
+}
+
+/// The tokens of a request to a model, with or without its provider. Texts are counted; what providers put around messages is
+/// known, what they make of tools and images is known about, so that a request with those is an estimate.
+pub(crate) fn count_for(model: &str, request: &Request) -> Counted {
+    let (vocabulary, mut estimated) = Vocabulary::of(model);
+    let openai = !estimated;
     let mut tokens = ANSWER;
     let mut add = |text: &str| {
         let (more, inexact) = vocabulary.count(text);
@@ -107,18 +133,31 @@ pub(crate) fn count(request: &Request) -> Counted {
             add(&call.arguments);
         });
     }
-    for tool in &request.tools {
-        add(&tool.name);
-        add(&tool.description);
-        add(&tool.parameters.to_string());
-    }
     if let Some(format) = &request.json {
         add(&format.schema.to_string());
     }
+    tokens += tools(vocabulary, openai, model, &request.tools);
     let images = request.messages.iter().map(|m| m.images.len() as u64).sum::<u64>();
-    let calls = request.messages.iter().map(|m| m.tool_calls.len() as u64).sum::<u64>() + request.tools.len() as u64;
+    let calls = request.messages.iter().map(|m| m.tool_calls.len() as u64).sum::<u64>();
     tokens += MESSAGE * (request.messages.len() as u64 + calls) + IMAGE_TOKENS * images;
-    Counted { tokens, estimated: estimated || images + calls > 0 || request.json.is_some(), vocabulary }
+    let about = images + calls > 0 || request.json.is_some() || !request.tools.is_empty();
+    Counted { tokens, estimated: estimated || about, vocabulary }
+}
+
+/// What the model reads of tools: OpenAI's models a declaration, others JSON.
+fn tools(vocabulary: Vocabulary, openai: bool, model: &str, tools: &[Tool]) -> u64 {
+    if tools.is_empty() {
+        return 0;
+    }
+    if openai {
+        return tools::declared(vocabulary, tools);
+    }
+    let json = |tool: &Tool| {
+        let texts = [&tool.name, &tool.description, &tool.parameters.to_string()];
+        MESSAGE + texts.into_iter().map(|text| vocabulary.count(text).0).sum::<u64>()
+    };
+    let preface = if model.contains("claude") { tools::CLAUDE_PREFACE } else { 0 };
+    preface + tools.iter().map(json).sum::<u64>()
 }
 
 #[cfg(test)]

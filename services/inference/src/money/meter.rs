@@ -15,8 +15,10 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 use slipway_rpc::{Fault, Reason};
 use slipway_storage::StorageError;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::Money;
+use super::estimate::Size;
 use super::ledger::{Place, Row};
 use crate::error::{Broken, Kind};
 use crate::model::{Call, Charge, Delta, Outcome, Tried, Usage};
@@ -53,6 +55,10 @@ pub(super) struct Opened {
     pub(super) call: Call,
     pub(super) reservation: Option<Reservation>,
     pub(super) place: Place,
+    /// The request's tokens as they were found.
+    pub(super) size: Size,
+    /// A count that nobody waits for.
+    pub(super) sample: Option<JoinHandle<u64>>,
     /// What the request is thought to have.
     pub(super) input: u64,
     pub(super) begun: Instant,
@@ -124,7 +130,9 @@ impl Meter {
 
     /// The call has ended: leaves its row. `last` is what the last try used. `None` when the row was left before.
     fn end(&mut self, outcome: Outcome, reason: String, last: Usage) -> Option<Ending> {
-        let Opened { mut call, reservation, place, begun, .. } = self.open.take()?;
+        let Opened { mut call, reservation, place, mut size, sample, begun, .. } = self.open.take()?;
+        size.counted = size.counted.or_else(|| sample?.now_or_never()?.ok());
+        let asked = call.model.clone();
         let mut tries = if self.free { Vec::new() } else { self.tries(&call, outcome, &reason, last) };
         (call.usage, call.cost, call.cache_hit) = (Usage::default(), 0, self.free);
         if self.free {
@@ -141,7 +149,7 @@ impl Meter {
         call.usage.cost_micros = None;
         (call.outcome, call.reason, call.latency_ms) = (outcome, reason, millis(begun));
         call.attempts = if tries.len() > 1 { tries } else { Vec::new() };
-        self.money.ended(&call);
+        self.money.ended(&call, &asked, size);
         let charge = Charge { micros: call.cost, version: call.price_version.clone() };
         let (done, safe) = oneshot::channel();
         place.send(Row { ended: Ended { call, reservation }, done });

@@ -36,7 +36,7 @@ impl UsageService for Accounts {
     async fn estimate_cost(&self, request: Request<pb::EstimateCostRequest>) -> Answer<pb::EstimateCostResponse> {
         Ctx::of(&request)?;
         let asked = convert::prompt(request.into_inner().prompt)?;
-        let estimated = self.0.estimate_cost(asked).map_err(status)?;
+        let estimated = self.0.estimate_cost(asked).await.map_err(status)?;
         Ok(Response::new(convert::estimated(estimated)))
     }
 }

@@ -169,7 +169,7 @@ impl Inference {
         if self.cache.has(&key) {
             return Ok("kept_before");
         }
-        let (estimate, price) = self.money.estimate(way.model(), &request);
+        let (estimate, price) = self.money.estimate(way.model(), &request).await;
         if price.is_none() {
             return Ok("unpriced");
         }

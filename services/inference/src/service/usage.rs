@@ -95,10 +95,10 @@ impl Inference {
     }
 
     /// What a prompt would use and cost.
-    pub(crate) fn estimate_cost(&self, asked: Asked) -> Result<Estimated, Error> {
+    pub(crate) async fn estimate_cost(&self, asked: Asked) -> Result<Estimated, Error> {
         let target = self.providers().get(&asked.model)?;
         let request = Request { model: target.model, ..asked.request };
-        let (estimate, version) = self.money.estimate(&target.id, &request);
+        let (estimate, version) = self.money.estimate(&target.id, &request).await;
         Ok(Estimated { model: target.id.to_string(), price: Charge { micros: estimate.cost, version }, estimate })
     }
 }

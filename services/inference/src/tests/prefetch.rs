@@ -20,7 +20,7 @@ async fn start(more: &str) -> (Provider, Suite) {
     let provider = provider.await.unwrap();
     let settings = format!(
         "default_model = \"p/m\"\n[cache]\nttl_seconds = 60\n[prefetch]\nenabled = true\n{more}\n[providers.p]\nkind = \"openai\"\n\
-         max_retries = 0\nbase_url = \"{}\"\n[providers.p.prices.m]\ninput_micros = 1000000\noutput_micros = 1000000\n",
+         max_retries = 0\nbase_url = \"{}\"\n[providers.p.prices.m]\ninput_micros = 1000000\noutput_micros = 10000000\n",
         provider.base_url()
     );
     let suite = suite(&settings).await;
@@ -77,7 +77,7 @@ async fn the_likely_next_question_is_answered_when_it_comes() {
     let calls = ledger(&suite).await;
     let ahead: Vec<_> = calls.iter().filter(|c| c.purpose() == pb::CallPurpose::Prefetch).collect();
     assert_eq!(ahead.len(), 2);
-    assert!(ahead.iter().all(|c| c.usage.as_ref().unwrap().cost_micros == 18 && !c.cache_hit), "{ahead:?}");
+    assert!(ahead.iter().all(|c| c.usage.as_ref().unwrap().cost_micros == 81 && !c.cache_hit), "{ahead:?}");
     // Once more: it is all there, and nobody asks again.
     ask(&suite, asking("why does it fail")).await;
     came(&suite, "kept_before", 2).await;
@@ -100,13 +100,13 @@ async fn nothing_is_asked_ahead_for_who_does_not_want_it() {
 
 #[tokio::test]
 async fn money_and_room_are_limits() {
-    // One costs 50 at most, and what it is asked with.
-    let (provider, suite) = start("concurrent = 1\ndaily_micros = 90").await;
+    // One costs 500 at most, and what it is asked with: 10 to 30.
+    let (provider, suite) = start("concurrent = 1\ndaily_micros = 640").await;
     ask(&suite, asking("why does it fail")).await;
     came(&suite, "kept", 1).await;
     came(&suite, "busy", 1).await;
     assert_eq!(provider.requests().len(), 2);
-    // 18 of 90 are spent: room for one more, and then for none.
+    // 81 of 640 are spent: room for one more, and then for none.
     ask(&suite, asking("why does this fail")).await;
     came(&suite, "kept", 2).await;
     ask(&suite, asking("why does that fail")).await;

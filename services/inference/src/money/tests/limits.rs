@@ -9,12 +9,12 @@ use super::*;
 
 /// Tokens that a call with such a limit reserves and, at most, uses.
 async fn reserve_of(bank: &Bank, max_output_tokens: u32) -> i64 {
-    bank.money.estimate(MODEL, &request(max_output_tokens)).0.reserve
+    bank.money.estimate(MODEL, &request(max_output_tokens)).await.0.reserve
 }
 
 /// Has `count` calls made at once by all of these, and returns how many were answered. Each uses all that it reserves.
 async fn rush(banks: &[&Bank], count: usize, max_output_tokens: u32) -> usize {
-    let input = banks[0].money.estimate(MODEL, &request(max_output_tokens)).0.input;
+    let input = banks[0].money.estimate(MODEL, &request(max_output_tokens)).await.0.input;
     let calls = (0..count).map(|n| banks[n % banks.len()].call(max_output_tokens, input, max_output_tokens.into()));
     let answers = join_all(calls).await;
     for refused in answers.iter().filter_map(|a| a.as_ref().err()) {

@@ -11,7 +11,7 @@ async fn a_dead_process_has_used_what_it_reserved() {
     let settings = database(&dir).await;
     let dead = bank(&settings).await;
     let budget = dead.budget(SubjectKind::Project, WindowKind::Day, 1_000_000).await;
-    let reserve = dead.money.estimate(MODEL, &request(100)).0.reserve;
+    let reserve = dead.money.estimate(MODEL, &request(100)).await.0.reserve;
     let held = dead.begin(100).await.unwrap();
     let other = LedgerStore::open(&settings).await.unwrap();
     assert_eq!(other.sweep(now_micros(), false).await.unwrap(), 0, "its lease holds");

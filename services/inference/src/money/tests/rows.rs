@@ -1,7 +1,7 @@
 //! One row a call, however it ends, and sums that are the sums of rows.
 
 use super::*;
-use crate::model::Seam;
+use crate::model::{Seam, estimate_request};
 use crate::store::Dimension;
 
 fn text(text: &str) -> Result<Delta, ProviderError> {
@@ -17,10 +17,9 @@ async fn every_end_leaves_one_row() {
     let dir = tempfile::tempdir().unwrap();
     let bank = bank(&database(&dir).await).await;
     let counted = Usage { input: 30, output: 1, ..Usage::default() };
-    let input = bank.money.estimate(MODEL, &request(10)).0.input;
+    let input = estimate_request(&request(10));
     // What comes, the outcome, the reason, tokens in and out, whether they are our own estimate.
     let ends = vec![
-        (vec![Ok(Delta::Started), text("hi"), Ok(completed(7, 5))], Outcome::Completed, "", 7, 5, false),
         (vec![broken(Kind::Auth)], Outcome::Failed, "PROVIDER_AUTH_FAILED", 0, 0, false),
         (vec![broken(Kind::TimeoutBeforeAnswer)], Outcome::Failed, "PROVIDER_TIMEOUT", input, 0, true),
         (
@@ -48,6 +47,8 @@ async fn every_end_leaves_one_row() {
             false,
         ),
         (vec![Ok(Delta::Started), text("hi")], Outcome::Failed, "PROVIDER_UNAVAILABLE", input, 1, true),
+        // Last, because it teaches how the provider counts.
+        (vec![Ok(Delta::Started), text("hi"), Ok(completed(7, 5))], Outcome::Completed, "", 7, 5, false),
     ];
     for (n, (all, outcome, reason, input, output, estimated)) in ends.into_iter().enumerate() {
         let answer = bank.begin(10).await.unwrap().measure(deltas(all), Journal::default()).collect::<Vec<_>>().await;
@@ -117,7 +118,7 @@ async fn attempts_are_part_of_the_call() {
     journal.answered();
     let seam = Seam { failed: MODEL.into(), model: MODEL.into(), kind: Kind::Network, offset: 8 };
     let all = vec![Ok(Delta::Answering(MODEL.into())), text("eightchr"), Ok(Delta::Seam(Box::new(seam))), Ok(completed(99, 99))];
-    let input = bank.money.estimate(MODEL, &request(10)).0.input;
+    let input = estimate_request(&request(10));
     bank.begin(10).await.unwrap().measure(deltas(all), journal).collect::<Vec<_>>().await;
     let row = bank.rows().await.remove(0);
     let spoken = input as i64 + 2;
@@ -185,4 +186,23 @@ async fn sums_are_the_sums_of_rows() {
         let found: BTreeMap<_, _> = sums.into_iter().map(|s| (s.names, (s.calls, s.cost))).collect();
         assert_eq!(found, expected, "{by:?}");
     }
+}
+
+#[tokio::test]
+async fn how_a_provider_counts_is_learned_also_where_no_budget_applies() {
+    let dir = tempfile::tempdir().unwrap();
+    let bank = bank(&database(&dir).await).await;
+    let ours = bank.money.estimate(MODEL, &request(10)).await.0.input;
+    // The vocabulary is read by now, and the count is quicker than the row.
+    for _ in 0..20 {
+        let meter = bank.begin(10).await.unwrap();
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        meter.measure(deltas(vec![Ok(Delta::Started), Ok(completed(2 * ours, 5))]), Journal::default()).collect::<Vec<_>>().await;
+    }
+    let theirs = bank.money.estimate(MODEL, &request(10)).await.0.input;
+    assert_eq!(theirs, 2 * ours);
+    // What no budget waits for is guessed, and that guess is set right as well.
+    bank.begin(10).await.unwrap();
+    let row = bank.wait_for_rows(21).await.remove(0);
+    assert_eq!((row.usage.input, row.outcome), (2 * ours, Outcome::Cancelled));
 }
