@@ -13,6 +13,8 @@ use slipway_testkit::{Provider, Step, SuiteOptions};
 
 use crate::story::{self, suite, suite_with};
 
+mod outlets;
+
 /// Secrets of several kinds, made from parts: none is written down.
 fn secrets() -> Vec<String> {
     let random = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8";
