@@ -208,13 +208,28 @@ pub(crate) fn run(r: Run) -> pb::Run {
 }
 
 pub(crate) fn usage(u: Usage) -> inference::Usage {
-    let Usage { input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, estimated } = u;
-    inference::Usage { input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, estimated, ..Default::default() }
+    inference::Usage {
+        input_tokens: u.input_tokens,
+        output_tokens: u.output_tokens,
+        cached_input_tokens: u.cached_input_tokens,
+        reasoning_tokens: u.reasoning_tokens,
+        estimated: u.estimated,
+        cost_micros: u.cost_micros,
+        price_version: u.price_version,
+        ..Default::default()
+    }
 }
 
 pub(crate) fn usage_of(u: inference::Usage) -> Usage {
-    let inference::Usage { input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, estimated, .. } = u;
-    Usage { input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, estimated }
+    Usage {
+        input_tokens: u.input_tokens,
+        output_tokens: u.output_tokens,
+        cached_input_tokens: u.cached_input_tokens,
+        reasoning_tokens: u.reasoning_tokens,
+        estimated: u.estimated,
+        cost_micros: u.cost_micros,
+        price_version: u.price_version,
+    }
 }
 
 pub(crate) fn intent(i: Intent) -> planner::Intent {

@@ -253,12 +253,12 @@ impl Work {
             Err(AppendError::Storage(error)) => return Err(error.into()),
             Err(_) => return Err(JobError::LeaseLost),
         };
-        if let Some(usage) = self.usage {
-            events.push((now_micros(), Event::Usage(convert::usage(usage))));
+        if let Some(usage) = &self.usage {
+            events.push((now_micros(), Event::Usage(convert::usage(usage.clone()))));
         }
         let partial = state != RunState::Completed;
         let message = (!self.text.is_empty()).then(|| self.answer(partial));
-        self.run.usage = self.usage;
+        self.run.usage.clone_from(&self.usage);
         let ending = Ending { run: self.run, state, failure, message, open_plan: self.open_plan, first_sequence, events };
         let (worker, lease) = (self.worker, self.lease);
         let log = worker.log.clone();
@@ -284,7 +284,7 @@ impl Work {
             citations: cited(&text, &self.offered),
             text,
             plan_id: self.run.plan_id,
-            usage: self.usage,
+            usage: self.usage.clone(),
             create_time: now_micros(),
         }
     }

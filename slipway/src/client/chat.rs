@@ -107,6 +107,9 @@ impl Chat<'_> {
         let stream = self.api.conversations.clone().send_message(request).await?.into_inner();
         let mut events = Follow::<Runs, SendMessageResponse>::new(self.api, stream);
         let mut printer = RunPrinter::new(self.out, "");
+        if std::io::stdout().is_terminal() {
+            printer = printer.with_cost();
+        }
         let mut run_id = String::new();
         loop {
             let event: Option<RunEvent> = tokio::select! {

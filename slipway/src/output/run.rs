@@ -4,7 +4,7 @@ use slipway_proto::conversation::run_event::Event;
 use slipway_proto::conversation::{Citation, Run, RunEvent, RunState, WatchRunResponse};
 use slipway_proto::planner::{Plan, plan_event};
 
-use super::{Out, PlanPrinter, place};
+use super::{Out, PlanPrinter, dollars, place};
 
 /// Prints a run's events one by one and remembers what came of it.
 pub(crate) struct RunPrinter<'a> {
@@ -13,6 +13,8 @@ pub(crate) struct RunPrinter<'a> {
     indent: &'static str,
     /// False: the answer's text is left out, since what it tells is shown otherwise.
     words: bool,
+    /// True: what the answer used is told at its end.
+    cost: bool,
     /// True while the last text did not end its line.
     open: bool,
     /// The run as its terminal event left it.
@@ -28,12 +30,29 @@ pub(crate) struct RunPrinter<'a> {
 impl<'a> RunPrinter<'a> {
     pub(crate) fn new(out: &'a Out, indent: &'static str) -> Self {
         let plans = PlanPrinter::new(out, indent);
-        Self { out, plans, indent, words: true, open: false, run: None, plan: None, citations: Vec::new(), text: String::new() }
+        Self {
+            out,
+            plans,
+            indent,
+            words: true,
+            cost: false,
+            open: false,
+            run: None,
+            plan: None,
+            citations: Vec::new(),
+            text: String::new(),
+        }
     }
 
     /// Leaves the answer's text out.
     pub(crate) fn without_words(mut self) -> Self {
         self.words = false;
+        self
+    }
+
+    /// Tells at the end what the answer used and cost.
+    pub(crate) fn with_cost(mut self) -> Self {
+        self.cost = true;
         self
     }
 
@@ -75,6 +94,7 @@ impl<'a> RunPrinter<'a> {
                 if !quiet {
                     self.close()?;
                     self.ended()?;
+                    self.used()?;
                 }
             }
             _ => {}
@@ -99,6 +119,11 @@ impl<'a> RunPrinter<'a> {
         if std::mem::take(&mut self.open) { self.out.line("") } else { Ok(()) }
     }
 
+    fn used(&self) -> anyhow::Result<()> {
+        let told = self.run.as_ref().filter(|_| self.cost).and_then(cost_of);
+        told.map_or(Ok(()), |told| self.out.line(format!("{}{}", self.indent, self.out.paint.dim(told))))
+    }
+
     fn ended(&self) -> anyhow::Result<()> {
         let paint = self.out.paint;
         if !self.citations.is_empty() {
@@ -120,6 +145,20 @@ impl<'a> RunPrinter<'a> {
     }
 }
 
+/// The model, the tokens and the cost of a run; `None` when no model was called.
+fn cost_of(run: &Run) -> Option<String> {
+    let usage = run.usage.as_ref()?;
+    let about = if usage.estimated { "about " } else { "" };
+    let tokens = format!("{about}{} tokens in, {} out", usage.input_tokens, usage.output_tokens);
+    let cost = match usage.cost_micros {
+        0 if usage.price_version.is_empty() => None,
+        0 => Some("free".to_owned()),
+        micros => Some(format!("${}", dollars(micros))),
+    };
+    let model = Some(run.model.clone()).filter(|model| !model.is_empty());
+    Some([model, Some(tokens), cost].into_iter().flatten().collect::<Vec<_>>().join(" · "))
+}
+
 fn plan_of(event: Option<&plan_event::Event>) -> Option<Plan> {
     use plan_event::Event as E;
     match event? {
@@ -127,5 +166,32 @@ fn plan_of(event: Option<&plan_event::Event>) -> Option<Plan> {
             Some(p.clone())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_proto::inference::Usage;
+
+    use super::*;
+
+    #[test]
+    fn a_run_tells_what_it_used() {
+        let priced = |cost_micros, price_version: &str| Usage {
+            input_tokens: 1_200,
+            output_tokens: 34,
+            cost_micros,
+            price_version: price_version.into(),
+            ..Usage::default()
+        };
+        let told = |model: &str, usage| cost_of(&Run { model: model.into(), usage, ..Run::default() });
+        assert_eq!(
+            told("openai/gpt-4o", Some(priced(1_234, "list"))).unwrap(),
+            "openai/gpt-4o · 1200 tokens in, 34 out · $0.001234"
+        );
+        assert_eq!(told("", Some(priced(0, "cache"))).unwrap(), "1200 tokens in, 34 out · free");
+        let unknown = Usage { estimated: true, ..priced(0, "") };
+        assert_eq!(told("x/y", Some(unknown)).unwrap(), "x/y · about 1200 tokens in, 34 out");
+        assert_eq!(told("x/y", None), None);
     }
 }

@@ -54,24 +54,32 @@ impl Intent {
 }
 
 /// What model calls used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Usage {
     pub(crate) input_tokens: u64,
     pub(crate) output_tokens: u64,
     pub(crate) cached_input_tokens: u64,
     pub(crate) reasoning_tokens: u64,
     pub(crate) estimated: bool,
+    /// In micro-units of US dollars.
+    #[serde(default)]
+    pub(crate) cost_micros: i64,
+    /// The price list; empty: the price is not known.
+    #[serde(default)]
+    pub(crate) price_version: String,
 }
 
 impl Usage {
     /// What was used since `earlier`, when both count the same calls.
-    pub(crate) fn since(self, earlier: Self) -> Self {
+    pub(crate) fn since(self, earlier: &Self) -> Self {
         Self {
             input_tokens: self.input_tokens.saturating_sub(earlier.input_tokens),
             output_tokens: self.output_tokens.saturating_sub(earlier.output_tokens),
             cached_input_tokens: self.cached_input_tokens.saturating_sub(earlier.cached_input_tokens),
             reasoning_tokens: self.reasoning_tokens.saturating_sub(earlier.reasoning_tokens),
             estimated: self.estimated,
+            cost_micros: self.cost_micros.saturating_sub(earlier.cost_micros).max(0),
+            price_version: self.price_version,
         }
     }
 }
@@ -168,7 +176,10 @@ mod tests {
     fn usage_since_never_goes_below_zero() {
         let before = Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() };
         let after = Usage { input_tokens: 25, output_tokens: 5, estimated: true, ..Usage::default() };
-        assert_eq!(after.since(before), Usage { input_tokens: 15, estimated: true, ..Usage::default() });
-        assert_eq!(Usage::default().since(before).input_tokens, 0);
+        assert_eq!(after.since(&before), Usage { input_tokens: 15, estimated: true, ..Usage::default() });
+        assert_eq!(Usage::default().since(&before).input_tokens, 0);
+        let priced = |cost_micros| Usage { cost_micros, price_version: "list".into(), ..Usage::default() };
+        assert_eq!(priced(7).since(&priced(5)), priced(2));
+        assert_eq!(priced(5).since(&priced(7)), priced(0));
     }
 }

@@ -90,7 +90,7 @@ impl Work {
             Some(last) => self.go_on(last, Until::Applied).await?,
             None => self.approve(&approved).await?,
         };
-        self.usage = plan.usage.clone().map(|usage| convert::usage_of(usage).since(approved.usage));
+        self.usage = plan.usage.clone().map(|usage| convert::usage_of(usage).since(&approved.usage));
         self.open_plan = Some(None);
         match plan.state() {
             PlanState::Failed => self.plan_failed(&plan),

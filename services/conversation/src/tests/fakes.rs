@@ -201,7 +201,8 @@ impl InferenceService for Fake {
         let started = E::Started(CompletionStarted { model: "fake/model".into() });
         let response = |event| inference::StreamCompleteResponse { event: Some(event) };
         let ended = move |reason: FinishReason| {
-            let usage = Usage { input_tokens: 7, output_tokens: 3, ..Usage::default() };
+            let (cost_micros, price_version) = (42, "list".to_owned());
+            let usage = Usage { input_tokens: 7, output_tokens: 3, cost_micros, price_version, ..Usage::default() };
             response(E::Completed(CompletionEnded { finish_reason: reason.into(), usage: Some(usage), ..Default::default() }))
         };
         let play = stream::unfold((script.into_iter(), Open(world), false), move |(mut script, open, over)| async move {

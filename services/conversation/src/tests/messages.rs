@@ -24,7 +24,8 @@ async fn a_message_is_answered() {
     let (run, answer) = (end.run.unwrap(), end.message.unwrap());
     assert_eq!((how, run.state(), run.attempt), ("completed", pb::RunState::Completed, 1));
     assert_eq!(run.last_sequence, events.len() as u64);
-    assert_eq!(run.usage.as_ref().unwrap().input_tokens, 7);
+    let usage = run.usage.as_ref().unwrap();
+    assert_eq!((usage.input_tokens, usage.cost_micros, usage.price_version.as_str()), (7, 42, "list"));
     assert_eq!(run, suite.run(&run.id).await);
 
     let messages = suite.messages(&conversation).await;
