@@ -37,8 +37,20 @@ const FRESH: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(3_600);
 const MAX_PROJECTS: u64 = 100_000;
 const MAX_CLIENTS: u64 = 10_000;
+/// Keys that are encrypted anew between two looks at the database.
+const REWRAP: u64 = 100;
 /// The most keys of a project.
 pub(crate) const MAX_KEYS: u64 = 100;
+
+/// How encrypting all keys anew went.
+pub(crate) struct Rewrapped {
+    /// Keys of the caller's project that were.
+    pub(crate) of_project: u64,
+    /// The key-encryption key in use.
+    pub(crate) current: String,
+    /// Those that are needed still.
+    pub(crate) old: Vec<String>,
+}
 
 /// The keys of all projects.
 pub(crate) struct Keys {
@@ -60,7 +72,7 @@ impl Keys {
     /// Refuses to start without the key-encryption key when there are keys: calls would go out under the wrong account.
     pub(crate) async fn open(settings: &KeysSettings, store: LedgerStore) -> Result<Self, Error> {
         let kms: Arc<dyn Kms> = Arc::new(LocalKms::new(settings));
-        if !kms.is_ready() && store.has_provider_keys().await? {
+        if kms.current().is_none() && store.has_provider_keys().await? {
             return Err(KmsError::Missing.into());
         }
         let rows = Cache::builder().max_capacity(MAX_PROJECTS).time_to_live(FRESH).build();
@@ -71,7 +83,7 @@ impl Keys {
     /// The providers that a project calls with keys of its own.
     pub(crate) async fn of(&self, project: ProjectId, providers: &Providers) -> Result<Own, Error> {
         // Nobody can have stored one.
-        if !self.kms.is_ready() {
+        if self.kms.current().is_none() {
             return Ok(Own::new());
         }
         let load = async { Ok::<Arc<[_]>, Error>(self.store.provider_keys(project.0).await?.into()) };
@@ -145,6 +157,35 @@ impl Keys {
         }
         self.rows.invalidate(&project).await;
         Ok(row)
+    }
+
+    /// Wraps the keys of all projects with the key-encryption key in use. Those that do not open are left as they are.
+    pub(crate) async fn rewrap(&self, project: ProjectId) -> Result<Rewrapped, Error> {
+        let current = self.kms.current().ok_or(KmsError::Missing)?.to_owned();
+        let (mut of_project, mut after) = (0, None);
+        loop {
+            let rows = self.store.keys_of_other_keks(&current, after, REWRAP).await?;
+            for row in &rows {
+                let owner = Owner { project: ProjectId(row.project), provider: &row.provider, id: row.id };
+                let sealed = match envelope::rewrap(&*self.kms, owner, &row.sealed).await {
+                    Ok(sealed) => sealed,
+                    Err(error) => {
+                        let (id, error) = (row.id, &error as &dyn std::error::Error);
+                        tracing::warn!(%id, error, "a provider's key stays under its old key-encryption key");
+                        continue;
+                    }
+                };
+                // One that was replaced meanwhile is under the key in use already.
+                let written = self.store.rewrap_provider_key(row, &sealed).await?;
+                of_project += u64::from(written && row.project == project.0);
+            }
+            let Some(last) = rows.last().filter(|_| rows.len() as u64 == REWRAP) else { break };
+            after = Some(last.id);
+        }
+        // Every replica looks again; here at once.
+        self.rows.invalidate_all();
+        let old = self.store.keks_in_use().await?.into_iter().filter(|id| *id != current).collect();
+        Ok(Rewrapped { of_project, current, old })
     }
 
     /// Deletes a key.

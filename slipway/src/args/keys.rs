@@ -21,6 +21,8 @@ pub(crate) enum Keys {
         /// Its id.
         id: String,
     },
+    /// Encrypt all keys on the server with the key-encryption key in use, so that the old ones can be removed.
+    Rewrap,
     /// Delete a key.
     #[command(visible_alias = "rm")]
     Remove {

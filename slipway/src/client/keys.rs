@@ -4,13 +4,13 @@ use std::io::{IsTerminal as _, Read as _};
 
 use slipway_proto::inference::{
     CreateProviderKeyRequest, DeleteProviderKeyRequest, ListProviderKeysRequest, ListProviderKeysResponse,
-    RotateProviderKeyRequest, StoredProviderKey,
+    RewrapProviderKeysRequest, RewrapProviderKeysResponse, RotateProviderKeyRequest, StoredProviderKey,
 };
 
 use super::{Api, required};
 use crate::args::Keys;
 use crate::error::Failure;
-use crate::output::{Out, Table, time};
+use crate::output::{Out, Table, count, time};
 
 const PAGE: u32 = 1000;
 // A key is far shorter; a file that was given by mistake is not read to its end.
@@ -35,6 +35,13 @@ pub(crate) async fn keys(api: &Api, out: &Out, command: Keys) -> anyhow::Result<
                 return Ok(());
             }
             stored(out, &required(answer.provider_key, "key")?)
+        }
+        Keys::Rewrap => {
+            let answer = api.keys.clone().rewrap_provider_keys(RewrapProviderKeysRequest {}).await?.into_inner();
+            if out.json("inference.v1.RewrapProviderKeysResponse", &answer)? {
+                return Ok(());
+            }
+            rewrapped(out, &answer)
         }
         Keys::Remove { id } => {
             let request = DeleteProviderKeyRequest { provider_key_id: id.clone() };
@@ -66,6 +73,15 @@ fn key(out: &Out) -> anyhow::Result<String> {
 
 fn stored(out: &Out, key: &StoredProviderKey) -> anyhow::Result<()> {
     out.line(format!("{} for {} is stored, fingerprint {}", key.id, key.provider, key.fingerprint))
+}
+
+fn rewrapped(out: &Out, done: &RewrapProviderKeysResponse) -> anyhow::Result<()> {
+    let current = &done.encryption_key_id;
+    out.line(format!("{} of this project are encrypted with {current} now", count(done.rewrapped, "key")))?;
+    match done.old_encryption_key_ids.as_slice() {
+        [] => out.line("nothing is under another key: inference.keys.old_encryption_keys can go"),
+        old => out.line(format!("still needed, because keys under them do not open: {}", old.join(", "))),
+    }
 }
 
 async fn list(api: &Api, out: &Out) -> anyhow::Result<()> {

@@ -45,6 +45,15 @@ pub(crate) async fn decrypt(kms: &dyn Kms, owner: Owner<'_>, sealed: &Sealed) ->
     plain.map(SecretString::from).ok_or(KmsError::Mismatch(wrapped.kek_id))
 }
 
+/// The same key, whose own key is wrapped with the key-encryption key in use.
+pub(crate) async fn rewrap(kms: &dyn Kms, owner: Owner<'_>, sealed: &Sealed) -> Result<Sealed, KmsError> {
+    let bound_to = owner.bound_to();
+    let wrapped = Wrapped { kek_id: sealed.kek_id.clone(), bytes: sealed.wrapped.clone() };
+    let data_key = kms.unwrap(&wrapped, &bound_to).await?;
+    let Wrapped { kek_id, bytes } = kms.wrap(&data_key, &bound_to).await?;
+    Ok(Sealed { kek_id, wrapped: bytes, bytes: sealed.bytes.clone() })
+}
+
 #[cfg(test)]
 mod tests {
     use base64::Engine as _;
@@ -105,6 +114,9 @@ mod tests {
         assert_eq!(decrypt(&rotated, owner, &sealed).await.unwrap().expose_secret(), "sk");
         let anew = encrypt(&rotated, owner, &"sk".into()).await.unwrap();
         assert_ne!(anew.kek_id, sealed.kek_id);
+        let again = rewrap(&rotated, owner, &sealed).await.unwrap();
+        assert_eq!((&again.kek_id, &again.bytes), (&anew.kek_id, &sealed.bytes));
+        assert_eq!(decrypt(&kms(Some(2), &[]), owner, &again).await.unwrap().expose_secret(), "sk");
         let wrong = decrypt(&kms(Some(2), &[]), owner, &sealed).await.unwrap_err();
         assert_eq!(wrong, KmsError::Unknown(sealed.kek_id.clone()));
         assert!(wrong.to_string().contains(&sealed.kek_id), "{wrong}");

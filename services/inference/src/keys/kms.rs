@@ -53,8 +53,8 @@ pub(crate) trait Kms: Send + Sync + fmt::Debug {
     /// The data key again.
     async fn unwrap(&self, wrapped: &Wrapped, bound_to: &[u8]) -> Result<DataKey, KmsError>;
 
-    /// True when keys can be wrapped.
-    fn is_ready(&self) -> bool;
+    /// The key-encryption key in use; `None`: keys cannot be wrapped.
+    fn current(&self) -> Option<&str>;
 }
 
 /// Key-encryption keys from the settings or the environment: the first wraps, all unwrap.
@@ -146,7 +146,7 @@ impl Kms for LocalKms {
         Ok(SecretBox::new(Box::new(key)))
     }
 
-    fn is_ready(&self) -> bool {
-        !self.keys.is_empty()
+    fn current(&self) -> Option<&str> {
+        self.keys.first().map(|kek| kek.id.as_str())
     }
 }

@@ -164,3 +164,45 @@ async fn a_key_for_a_provider_that_is_not_there_is_refused() {
         assert_eq!(Fault::from_status(&refused).reason(), Reason::ProviderNotConfigured, "{provider}");
     }
 }
+
+async fn rewrap(suite: &Suite, ctx: &Ctx) -> Result<pb::RewrapProviderKeysResponse, Fault> {
+    let answer = suite.keys.clone().rewrap_provider_keys(ctx.request(pb::RewrapProviderKeysRequest {})).await;
+    answer.map(|a| a.into_inner()).map_err(|s| Fault::from_status(&s))
+}
+
+#[tokio::test]
+async fn an_old_key_encryption_key_can_go_once_all_keys_are_encrypted_anew() {
+    let (dir, provider) = (tempfile::tempdir().unwrap(), provider().await);
+    let both = format!("[keys]\nencryption_key = \"{OTHER_KEK}\"\nold_encryption_keys = [\"{KEK}\"]\n{provider}");
+    let (mine, theirs) = (stranger(), stranger());
+    let before = {
+        let suite = suite_in(&keyed(&provider, KEK), &dir).await;
+        add(&suite, &theirs, "sk-another-key-of-theirs-7777").await.unwrap();
+        add(&suite, &mine, PLANTED).await.unwrap()
+    };
+    {
+        let suite = suite_in(&both, &dir).await;
+        assert_eq!(ask(&suite, &mine).await.unwrap(), "cdef");
+        let done = rewrap(&suite, &mine).await.unwrap();
+        assert_eq!((done.rewrapped, done.old_encryption_key_ids.len()), (1, 0), "one of this project");
+        let after = list(&suite, &mine).await.remove(0);
+        assert_eq!(after.encryption_key_id, done.encryption_key_id);
+        assert_ne!(after.encryption_key_id, before.encryption_key_id);
+        assert_eq!(pb::StoredProviderKey { encryption_key_id: before.encryption_key_id.clone(), ..after }, before);
+        assert_eq!(rewrap(&suite, &mine).await.unwrap().rewrapped, 0, "nothing is left to do");
+    }
+    let suite = suite_in(&keyed(&provider, OTHER_KEK), &dir).await;
+    assert_eq!((ask(&suite, &mine).await.unwrap().as_str(), ask(&suite, &theirs).await.unwrap().as_str()), ("cdef", "7777"));
+}
+
+#[tokio::test]
+async fn a_key_that_does_not_open_keeps_its_key_encryption_key_named() {
+    let (dir, provider) = (tempfile::tempdir().unwrap(), provider().await);
+    let ctx = stranger();
+    let stored = add(&suite_in(&keyed(&provider, KEK), &dir).await, &ctx, PLANTED).await.unwrap();
+    let suite = suite_in(&keyed(&provider, OTHER_KEK), &dir).await;
+    let done = rewrap(&suite, &ctx).await.unwrap();
+    assert_eq!((done.rewrapped, done.old_encryption_key_ids), (0, vec![stored.encryption_key_id]));
+    let without = suite_in(&provider, &tempfile::tempdir().unwrap()).await;
+    assert_eq!(rewrap(&without, &ctx).await.unwrap_err().reason(), Reason::EncryptionKeyMissing);
+}

@@ -38,6 +38,19 @@ impl ProviderKeyService for KeysRpc {
         Ok(Response::new(pb::RotateProviderKeyResponse { provider_key: Some(convert::provider_key(key)) }))
     }
 
+    async fn rewrap_provider_keys(
+        &self,
+        request: Request<pb::RewrapProviderKeysRequest>,
+    ) -> Answer<pb::RewrapProviderKeysResponse> {
+        let ctx = Ctx::of(&request)?;
+        let done = self.0.rewrap_provider_keys(&ctx).await.map_err(status)?;
+        Ok(Response::new(pb::RewrapProviderKeysResponse {
+            rewrapped: done.of_project,
+            encryption_key_id: done.current,
+            old_encryption_key_ids: done.old,
+        }))
+    }
+
     async fn delete_provider_key(&self, request: Request<pb::DeleteProviderKeyRequest>) -> Answer<pb::DeleteProviderKeyResponse> {
         let ctx = Ctx::of(&request)?;
         let id = convert::key_id(&request.get_ref().provider_key_id)?;

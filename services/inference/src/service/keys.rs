@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::Inference;
 use super::models::{decode_token, encode_token};
 use crate::error::Error;
+use crate::keys::Rewrapped;
 use crate::model::ProviderKey;
 
 /// A key to store.
@@ -51,6 +52,13 @@ impl Inference {
         let stored = self.keys.rotate(ctx.project, id, key).await?;
         tracing::info!(provider = stored.provider, fingerprint = stored.face.fingerprint, "a provider's key was replaced");
         Ok(stored)
+    }
+
+    /// Encrypts all keys with the key-encryption key in use.
+    pub(crate) async fn rewrap_provider_keys(&self, ctx: &Ctx) -> Result<Rewrapped, Error> {
+        let done = self.keys.rewrap(ctx.project).await?;
+        tracing::info!(encryption_key_id = done.current, still_needed = done.old.join(" "), "providers' keys are encrypted anew");
+        Ok(done)
     }
 
     /// Deletes a key of the project.

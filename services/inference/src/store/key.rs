@@ -1,4 +1,5 @@
-//! The rows of providers' keys. The project comes first in every statement: another one's key is not there.
+//! The rows of providers' keys. The project comes first in every statement that a project's caller reaches: another one's key
+//! is not there. Only what encrypts all keys anew looks at all of them, and gives none away.
 
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use slipway_storage::StorageError;
@@ -84,6 +85,44 @@ impl LedgerStore {
         let done = tx.conn().execute_raw(self.statement(sql, values)).await?;
         tx.commit().await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Keys of any project that are not under a key-encryption key, after the id `after`: for encrypting them anew.
+    pub(crate) async fn keys_of_other_keks(
+        &self,
+        kek_id: &str,
+        after: Option<Uuid>,
+        limit: u64,
+    ) -> Result<Vec<ProviderKey>, StorageError> {
+        let sql = format!("SELECT {COLUMNS} FROM provider_key WHERE kek_id <> $1 AND id > $2 ORDER BY id LIMIT {limit}");
+        let values: [Value; 2] = [kek_id.into(), after.unwrap_or_default().into()];
+        let rows = self.database().read().query_all_raw(self.statement(sql, values)).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Puts another wrapping around a key, if it is still as it was read; false when it is not.
+    pub(crate) async fn rewrap_provider_key(&self, key: &ProviderKey, sealed: &Sealed) -> Result<bool, StorageError> {
+        let tx = self.begin().await?;
+        let sql = "UPDATE provider_key SET kek_id = $1, wrapped_key = $2 WHERE project_id = $3 AND id = $4 AND kek_id = $5 \
+             AND rotate_time = $6";
+        let values: [Value; 6] = [
+            sealed.kek_id.as_str().into(),
+            sealed.wrapped.clone().into(),
+            key.project.into(),
+            key.id.into(),
+            key.sealed.kek_id.as_str().into(),
+            key.rotate_time.into(),
+        ];
+        let done = tx.conn().execute_raw(self.statement(sql, values)).await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// The key-encryption keys that any key is under.
+    pub(crate) async fn keks_in_use(&self) -> Result<Vec<String>, StorageError> {
+        let sql = "SELECT DISTINCT kek_id FROM provider_key ORDER BY kek_id";
+        let rows = self.database().read().query_all_raw(self.statement(sql, [])).await?;
+        Ok(rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?)
     }
 
     /// Deletes a key; false when there is none.
