@@ -42,9 +42,9 @@ use slipway_storage::outbox::Relay;
 use slipway_telemetry::Metrics;
 
 pub use settings::{
-    BatchSettings, BreakerSettings, CacheSettings, CatalogueSettings, KeysSettings, PrefetchRule, PrefetchSettings,
-    PriceSettings, PrivacySettings, ProviderKind, ProviderSettings, QuickSettings, RecordingMode, RecordingsSettings,
-    SemanticSettings, Settings,
+    BatchSettings, BreakerSettings, CacheSettings, CatalogueSettings, KeysSettings, LedgerSettings, PrefetchRule,
+    PrefetchSettings, PriceSettings, PrivacySettings, ProviderKind, ProviderSettings, QuickSettings, RecordingMode,
+    RecordingsSettings, SemanticSettings, Settings,
 };
 pub use store::Migrator;
 pub use traffic::{RecordError, Recorded, Recording, record};

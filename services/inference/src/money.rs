@@ -13,6 +13,7 @@ mod ledger;
 mod meter;
 mod prices;
 mod reserving;
+mod retention;
 #[cfg(test)]
 mod tests;
 
@@ -74,6 +75,10 @@ impl Money {
         // Calls may be under way until the server is drained, and each leaves a row.
         server.add_task("inference ledger", ledger::run(store.clone(), rows, server.drained()));
         server.add_task("inference reservations", reserving::run(store.clone(), requests, server.drained()));
+        if settings.ledger.keep_days > 0 {
+            let old = retention::run(store.clone(), settings.ledger.keep_days, server.shutdown());
+            server.add_task("inference ledger retention", old);
+        }
         server.add_task("inference leases", leases::run(store.clone(), server.drained()));
         server.add_task("inference budgets", budgets.clone().follow(server.shutdown()));
         let prices = Prices::new(settings, catalogue);

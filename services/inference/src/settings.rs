@@ -15,6 +15,7 @@ mod beside;
 mod cache;
 mod keys;
 mod known;
+mod ledger;
 mod prefetch;
 mod prices;
 mod privacy;
@@ -23,6 +24,7 @@ mod recordings;
 pub use beside::{BatchSettings, QuickSettings};
 pub use cache::{CacheSettings, SemanticSettings};
 pub use keys::KeysSettings;
+pub use ledger::LedgerSettings;
 pub use prefetch::{PrefetchRule, PrefetchSettings};
 pub use prices::PriceSettings;
 pub use privacy::PrivacySettings;
@@ -58,6 +60,8 @@ pub struct Settings {
     pub prefetch: PrefetchSettings,
     /// What encrypts the keys that projects bring along.
     pub keys: KeysSettings,
+    /// The rows of calls.
+    pub ledger: LedgerSettings,
     /// Calls on tape.
     pub recordings: RecordingsSettings,
     /// Models that are tried in this order when one fails before its first token: from a model's id to others'.
@@ -105,6 +109,7 @@ impl Default for Settings {
             batch: BatchSettings::default(),
             prefetch: PrefetchSettings::default(),
             keys: KeysSettings::default(),
+            ledger: LedgerSettings::default(),
             recordings: RecordingsSettings::default(),
             fallbacks: BTreeMap::new(),
             fallback_when_refused: false,
@@ -272,6 +277,7 @@ impl Settings {
         self.privacy.check()?;
         self.cache.check()?;
         self.keys.check()?;
+        self.ledger.check()?;
         self.recordings.check()?;
         self.quick.check()?;
         self.batch.check()?;

@@ -7,6 +7,7 @@ mod key;
 mod migration;
 mod record;
 mod reserve;
+mod retention;
 mod sums;
 mod window;
 

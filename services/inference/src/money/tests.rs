@@ -21,6 +21,7 @@ use crate::store::{CallFilter, RequestKey, SumFilter};
 
 mod limits;
 mod lost;
+mod retention;
 mod rows;
 
 /// One process with a ledger. What a call costs is told by the tokens: a dollar for a million of either kind.
