@@ -3,6 +3,7 @@
 use futures::StreamExt as _;
 use slipway_bus::Bus;
 use slipway_proto::inference as pb;
+use slipway_proto::inference::budget_service_client::BudgetServiceClient;
 use slipway_proto::inference::cache_service_client::CacheServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
 use slipway_proto::inference::provider_key_service_client::ProviderKeyServiceClient;
@@ -25,6 +26,7 @@ pub(crate) struct Suite {
     pub(crate) cache: CacheServiceClient<Channel>,
     pub(crate) keys: ProviderKeyServiceClient<Channel>,
     pub(crate) usage: UsageServiceClient<Channel>,
+    pub(crate) budgets: BudgetServiceClient<Channel>,
     pub(crate) metrics: Metrics,
     pub(crate) ctx: Ctx,
     _running: Running,
@@ -50,10 +52,10 @@ pub(crate) async fn suite_on(settings: &str, deps: Deps) -> Result<Suite, slipwa
     crate::build(&settings, deps, &mut server).await?;
     let client = InferenceServiceClient::new(server.channel());
     let (cache, keys) = (CacheServiceClient::new(server.channel()), ProviderKeyServiceClient::new(server.channel()));
-    let usage = UsageServiceClient::new(server.channel());
+    let (usage, budgets) = (UsageServiceClient::new(server.channel()), BudgetServiceClient::new(server.channel()));
     let running = server.start().await;
     let ctx = Ctx::background(ProjectId(Uuid::now_v7()), UserId(Uuid::now_v7()), "");
-    Ok(Suite { client, cache, keys, usage, metrics, ctx, _running: running, _dir: None })
+    Ok(Suite { client, cache, keys, usage, budgets, metrics, ctx, _running: running, _dir: None })
 }
 
 /// A database of its own, on the engine that the environment names.

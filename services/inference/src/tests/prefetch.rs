@@ -115,11 +115,28 @@ async fn money_and_room_are_limits() {
 }
 
 #[tokio::test]
-async fn a_budget_without_room_or_a_failure_is_silent() {
+async fn a_failure_is_silent() {
     let (provider, suite) = start("").await;
     let answer = ask(&suite, asking("why does it fail to sulk")).await;
     assert_eq!(answer.text, "because");
     came(&suite, "failed", 1).await;
     came(&suite, "kept", 1).await;
     assert_eq!(provider.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn a_budget_has_room_for_who_asks_first() {
+    let (provider, suite) = start("").await;
+    let budget = pb::CreateBudgetRequest {
+        name: "small".into(),
+        subject_kind: pb::BudgetSubject::Project.into(),
+        window: pb::BudgetWindow::Total.into(),
+        // The longest answer takes 50 of it, a usual one 18: for a second one that may be long, there is none.
+        limit_micros: Some(65),
+        ..Default::default()
+    };
+    suite.budgets.clone().create_budget(suite.ctx.request(budget)).await.unwrap();
+    assert_eq!(ask(&suite, asking("why does it fail")).await.text, "because");
+    came(&suite, "failed", 2).await;
+    assert_eq!((provider.requests().len(), ledger(&suite).await.len()), (1, 1));
 }
