@@ -127,12 +127,14 @@ async fn a_failure_is_silent() {
 #[tokio::test]
 async fn a_budget_has_room_for_who_asks_first() {
     let (provider, suite) = start("").await;
+    let question = pb::EstimateCostRequest { prompt: Some(asking("why does it fail")) };
+    let estimate = suite.usage.clone().estimate_cost(suite.ctx.request(question)).await.unwrap().into_inner();
     let budget = pb::CreateBudgetRequest {
         name: "small".into(),
         subject_kind: pb::BudgetSubject::Project.into(),
         window: pb::BudgetWindow::Total.into(),
-        // The longest answer takes 50 of it, a usual one 18: for a second one that may be long, there is none.
-        limit_micros: Some(65),
+        // Room for the longest answer; once one is paid for, there is none for a longer conversation.
+        limit_micros: Some(estimate.reserve_micros),
         ..Default::default()
     };
     suite.budgets.clone().create_budget(suite.ctx.request(budget)).await.unwrap();
