@@ -102,6 +102,13 @@ impl Fault {
         self
     }
 
+    /// Names a field, or a part of what the field holds, that is in the way.
+    #[must_use]
+    pub fn violation(mut self, field: impl Into<String>, description: impl Into<String>) -> Self {
+        self.violations.push(Violation { field: field.into(), description: description.into() });
+        self
+    }
+
     /// Names the limit that was reached: whose it is, and what it says.
     #[must_use]
     pub fn quota(mut self, subject: impl Into<String>, description: impl Into<String>) -> Self {
@@ -242,6 +249,7 @@ fn code_of(reason: Reason) -> Code {
             Code::FailedPrecondition
         }
         R::MergeConflict => Code::FailedPrecondition,
+        R::SecretFound => Code::FailedPrecondition,
         R::BlobStoreRefused | R::LinkUnsupported | R::ProviderPermissionDenied | R::RecordingMissing => Code::FailedPrecondition,
         R::ContentRefused | R::PlanStateConflict | R::PlanVersionStale | R::PlanBaseMoved => Code::FailedPrecondition,
         R::WorkspaceEmpty | R::PlanUnusable | R::EditFailed | R::RunActive => Code::FailedPrecondition,

@@ -1,6 +1,7 @@
 //! Between the API's messages and the model: every limit of a field is checked here.
 
 mod overlay;
+mod secrets;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::service::{Commit, DiffRequest, Import, Link, Page, PageRequest, Resto
 use crate::store::RequestKey;
 
 pub(crate) use overlay::{change_overlay, commit_overlay, create_overlay, list_overlays, overlay, overlay_id, preview};
+pub(crate) use secrets::{list_secrets, secrets};
 
 const MAX_NAME: usize = 200;
 const MAX_MESSAGE: usize = 2_000;
@@ -312,6 +314,7 @@ pub(crate) fn revision(revision: Revision) -> pb::Revision {
         plan_id: text(revision.plan_id),
         merged_base_id: text(revision.merged_base_id),
         create_time: Some(timestamp(revision.create_time)),
+        secret_findings: revision.secrets,
     }
 }
 

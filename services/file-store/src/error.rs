@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::archive::{ArchiveError, MAX_ARCHIVE_BYTES};
 use crate::blobs::BlobError;
-use crate::model::{ChangeError, Conflict, Head, ManifestError, PathError, PatternError};
+use crate::model::{ChangeError, Conflict, Head, ManifestError, PathError, PatternError, Secret};
 
 /// When to ask again for what an object store that is away has.
 const STORE_BACK: Duration = Duration::from_secs(2);
@@ -44,6 +44,8 @@ pub(crate) enum Error {
     Stale { head: Option<Head> },
     #[error("both sides changed {}", first.path)]
     MergeConflict { first: Box<Conflict>, count: usize, head: Option<Head> },
+    #[error("the files hold what looks like a secret; take it out, or have it allowed by `file_store.secrets = \"report\"`")]
+    SecretFound { found: Vec<Secret> },
     #[error("the request id was used for another payload")]
     RequestIdReused { first_id: Uuid },
     #[error("the page token was not made by this call with these arguments")]
@@ -98,6 +100,7 @@ impl From<Error> for Fault {
                 .with("conflicts", count)
                 .with("head_revision_id", head.map(|head| head.revision_id.to_string()).unwrap_or_default())
                 .with("head_number", head.map_or(0, |head| head.number)),
+            Error::SecretFound { found } => refuse_secrets(&found, message),
             Error::RequestIdReused { first_id } => Self::new(Reason::RequestIdReused, message).with("first_id", first_id),
             Error::PageTokenInvalid => Self::new(Reason::PageTokenInvalid, message),
             Error::LinkUnsupported => Self::new(Reason::LinkUnsupported, message),
@@ -123,6 +126,14 @@ fn refuse_archive(error: ArchiveError, message: String) -> Fault {
         }
         ArchiveError::Io(_) => Fault::internal(error),
     }
+}
+
+/// Each place is named; the secret itself is not.
+fn refuse_secrets(found: &[Secret], message: String) -> Fault {
+    let fault = Fault::new(Reason::SecretFound, message).with("findings", found.len());
+    found.iter().fold(fault, |fault, secret| {
+        fault.violation(format!("{}:{}", secret.path, secret.line), format!("looks like a secret: {}", secret.rule))
+    })
 }
 
 /// A result beyond the limits is a field over its limit; everything else does not fit the base.

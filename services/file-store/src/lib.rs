@@ -1,7 +1,7 @@
 //! The file store: workspaces and their revisions, the only owner of file contents.
 //!
-//! It serves `FileStoreService` and `OverlayService` of `slipway.filestore.v1`, owns the tables `workspace`, `revision`,
-//! `overlay`, `garbage` and `collection` and the blobs, publishes
+//! It serves `FileStoreService`, `OverlayService` and `SecretService` of `slipway.filestore.v1`, owns the tables `workspace`,
+//! `revision`, `overlay`, `secret_report`, `garbage` and `collection` and the blobs, publishes
 //! `revision.committed` and `workspace.deleted`, and calls nobody.
 //!
 //! A content is a blob named by its BLAKE3 hash, and so is a manifest, the list of a revision's files; a row of `revision`
@@ -28,6 +28,7 @@ use std::time::Duration;
 use slipway_bus::Bus;
 use slipway_proto::filestore::file_store_service_server::FileStoreServiceServer;
 use slipway_proto::filestore::overlay_service_server::OverlayServiceServer;
+use slipway_proto::filestore::secret_service_server::SecretServiceServer;
 use slipway_rpc::{BuildError, Server};
 use slipway_storage::outbox::Relay;
 use slipway_storage::{Durability, StoreSettings};
@@ -35,7 +36,7 @@ use slipway_storage::{Durability, StoreSettings};
 use blobs::Blobs;
 use clock::Clock;
 use garbage::Collector;
-pub use settings::{CacheSettings, GcSettings, OverlaySettings, S3Settings, Settings};
+pub use settings::{CacheSettings, GcSettings, OverlaySettings, S3Settings, SecretScan, Settings};
 pub use store::Migrator;
 use tokio_util::sync::CancellationToken;
 
@@ -82,6 +83,7 @@ async fn build_with(
     server.add_task("file-store garbage", collector.clone().run(server.shutdown()));
     let service = Arc::new(service::FileStore::new(store, blobs, spool, settings, collector.clone(), clock));
     server.add_service(OverlayServiceServer::new(rpc::Overlays::new(service.clone())));
+    server.add_service(SecretServiceServer::new(rpc::SecretsRpc::new(service.clone())));
     server.add_service(FileStoreServiceServer::new(rpc::Rpc::new(service)));
     Ok(collector)
 }

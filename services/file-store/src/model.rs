@@ -8,6 +8,7 @@ mod overlay;
 mod path;
 mod pattern;
 mod renames;
+mod secrets;
 
 use uuid::Uuid;
 
@@ -21,6 +22,7 @@ pub(crate) use overlay::{At, Overlay, Pin, Tree};
 pub(crate) use path::{PathError, PathRule, check_length, check_parts, check_path, fold, nfc};
 pub(crate) use pattern::{Glob, LineMatch, LineMatcher, PatternError};
 pub(crate) use renames::{Print, Rename, Search as RenameSearch, is_binary};
+pub(crate) use secrets::{MAX_SCANNED, Secret, SecretReport, find_secrets};
 
 /// The most files of one revision.
 pub(crate) const MAX_FILES: u64 = 20_000;
@@ -81,4 +83,6 @@ pub(crate) struct Revision {
     /// The base that its changes were made for, when the head had moved and they were merged.
     pub(crate) merged_base_id: Option<Uuid>,
     pub(crate) create_time: i64,
+    /// How many places look like a secret; `None`: nobody has looked.
+    pub(crate) secrets: Option<u32>,
 }

@@ -1,6 +1,7 @@
 //! `slipway.filestore.v1.FileStoreService`: decode, call the use case, encode. The other services of the package are beside.
 
 mod overlays;
+mod secrets;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::error::Error;
 use crate::service::FileStore;
 
 pub(crate) use overlays::Overlays;
+pub(crate) use secrets::SecretsRpc;
 
 /// The service behind its tonic trait.
 pub(crate) struct Rpc {

@@ -8,6 +8,7 @@ mod merging;
 mod overlays;
 mod read;
 mod revisions;
+mod secrets;
 mod writing;
 
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ use crate::error::Error;
 use crate::events;
 use crate::garbage::Collector;
 use crate::model::{At, Manifest, Pin, Revision, Tree, Workspace};
-use crate::settings::Settings;
+use crate::settings::{SecretScan, Settings};
 use crate::store::{RequestKey, WorkspaceStore};
 use writing::Writing;
 
@@ -38,6 +39,7 @@ pub(crate) use merging::{Outcome, Preview};
 pub(crate) use overlays::{NewOverlay, OverlayChange, OverlayCommit};
 pub(crate) use read::{Search, Searched};
 pub(crate) use revisions::{Commit, Restore};
+pub(crate) use secrets::Secrets;
 
 /// A page of a listing stays below this many bytes, so that it fits into a message.
 pub(crate) const PAGE_BYTES: usize = 3 << 20;
@@ -71,6 +73,8 @@ pub(crate) struct FileStore {
     clock: Clock,
     /// An overlay that nobody changes for so long goes.
     overlay_idle: Duration,
+    secret_scan: SecretScan,
+    secrets: secrets::Remembered,
 }
 
 impl FileStore {
@@ -86,7 +90,8 @@ impl FileStore {
         let manifests = Cache::builder().weigher(weigh).max_capacity(settings.manifest_cache_mib << 20).build();
         let heavy = Arc::new(Semaphore::new(settings.heavy_calls));
         let overlay_idle = settings.overlays.idle();
-        Self { store, blobs, manifests, spool, heavy, collector, clock, overlay_idle }
+        let (secret_scan, secrets) = (settings.secrets, Cache::new(secrets::REMEMBERED));
+        Self { store, blobs, manifests, spool, heavy, collector, clock, overlay_idle, secret_scan, secrets }
     }
 
     /// Makes an empty workspace.

@@ -24,10 +24,25 @@ pub struct Settings {
     pub gc: GcSettings,
     /// Files that are not committed yet.
     pub overlays: OverlaySettings,
+    /// What becomes of a commit or import whose files hold what looks like a secret.
+    pub secrets: SecretScan,
     /// How many MiB of revisions' file lists are kept in memory.
     pub manifest_cache_mib: u64,
     /// How many archives, and differences of large files, are worked on at once; the others wait.
     pub heavy_calls: usize,
+}
+
+/// What becomes of secrets in new revisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretScan {
+    /// They are found and can be listed.
+    #[default]
+    Report,
+    /// A revision that brings one does not land.
+    Refuse,
+    /// Nobody looks.
+    Off,
 }
 
 /// A disk cache of file contents in the data directory, the section `[file_store.cache]`.
@@ -190,6 +205,7 @@ impl Default for Settings {
             cache: CacheSettings::default(),
             gc: GcSettings::default(),
             overlays: OverlaySettings::default(),
+            secrets: SecretScan::default(),
             manifest_cache_mib: 64,
             heavy_calls: 4,
         }

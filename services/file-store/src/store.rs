@@ -4,6 +4,7 @@ mod entity;
 mod garbage;
 mod migration;
 mod overlay;
+mod secrets;
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{

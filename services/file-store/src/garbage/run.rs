@@ -49,6 +49,7 @@ impl Collector {
             self.execute(lease, report).await?;
         }
         report.remains = self.blobs.remove_remains(self.clock.ago(self.grace.max(REMAINS))).await?;
+        self.store.delete_stray_reports(lease, before).await?;
         self.step(lease)?;
         self.store.finish(lease, report, self.clock.now()).await
     }

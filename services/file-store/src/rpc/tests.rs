@@ -11,6 +11,7 @@ mod reading;
 mod refusals;
 mod replicas;
 mod revisions;
+mod secrets;
 mod workspaces;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use slipway_proto::events::Event as EventPayload;
 use slipway_proto::filestore as pb;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
 use slipway_proto::filestore::overlay_service_client::OverlayServiceClient;
+use slipway_proto::filestore::secret_service_client::SecretServiceClient;
 use slipway_rpc::{Caller, Channel, Ctx, IdentityKey, ProjectId, Running, Scope, Server, UserId};
 use slipway_storage::{Durability, StoreSettings};
 use slipway_testkit::postgres::Postgres;
@@ -46,6 +48,7 @@ pub(super) type Overlays = OverlayServiceClient<Channel>;
 pub(super) struct House {
     pub(super) client: Client,
     pub(super) overlays: Overlays,
+    pub(super) secrets: SecretServiceClient<Channel>,
     pub(super) clock: Clock,
     pub(super) collector: Collector,
     running: Option<Running>,
@@ -110,8 +113,9 @@ impl House {
         let collector = build_with(&settings, deps, &mut server, clock.clone(), Duration::ZERO).await.unwrap();
         let client = Client::new(server.channel());
         let overlays = Overlays::new(server.channel());
+        let secrets = SecretServiceClient::new(server.channel());
         let running = Some(server.start().await);
-        Self { client, overlays, clock, collector, running, told, place, settings }
+        Self { client, overlays, secrets, clock, collector, running, told, place, settings }
     }
 
     /// Stops and starts again on the same directory.

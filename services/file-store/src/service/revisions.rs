@@ -9,6 +9,7 @@ use slipway_rpc::{Ctx, now_micros};
 use slipway_storage::{crash, page};
 use uuid::Uuid;
 
+use super::secrets::Scanned;
 use super::writing::Writing;
 use super::{FileStore, Page, PageRequest, cursor, cut_page};
 use crate::error::Error;
@@ -230,6 +231,7 @@ impl FileStore {
         mut writing: Option<Writing>,
         key: &RequestKey,
     ) -> Result<Revision, Error> {
+        let scanned = self.scan(ctx, &draft, writing.as_ref()).await?;
         #[cfg(test)]
         self.collector.steps.pass().await;
         for _ in 0..RENEWALS {
@@ -242,13 +244,20 @@ impl FileStore {
                     drop(write);
                     self.renew(writing).await?;
                 }
-                _ => return self.move_head(ctx, write, draft, key).await,
+                _ => return self.move_head(ctx, write, draft, scanned, key).await,
             }
         }
         Err(Error::Swept)
     }
 
-    async fn move_head(&self, ctx: &Ctx, mut write: Write, draft: Draft, key: &RequestKey) -> Result<Revision, Error> {
+    async fn move_head(
+        &self,
+        ctx: &Ctx,
+        mut write: Write,
+        draft: Draft,
+        scanned: Option<Scanned>,
+        key: &RequestKey,
+    ) -> Result<Revision, Error> {
         let head = read_head(&write, ctx, draft.workspace_id).await?;
         if !draft.base.accepts(head) {
             return Err(Error::Stale { head });
@@ -268,6 +277,7 @@ impl FileStore {
             plan_id: draft.plan_id,
             merged_base_id: draft.merged_base_id,
             create_time: now_micros(),
+            secrets: scanned.as_ref().map(|scanned| scanned.report.count),
         };
         if !write.move_head(ctx.project, head, &revision).await? {
             return Err(Error::Stale { head: read_head(&write, ctx, draft.workspace_id).await? });
@@ -277,6 +287,9 @@ impl FileStore {
         {
             let now = write.find_overlay(ctx.project, id, self.clock.now()).await?.ok_or(Error::OverlayNotFound)?;
             return Err(Error::EtagMismatch { etag: now.etag() });
+        }
+        if let Some(scanned) = scanned {
+            write.save_secrets(scanned.hash, &scanned.report).await?;
         }
         write.emit(&events::revision_committed(ctx, &revision)).await?;
         write.record(ctx.project, key, revision.id).await?;

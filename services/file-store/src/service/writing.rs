@@ -1,6 +1,6 @@
 //! Contents on their way to a new revision, the writers' side of the protocol in [`crate::garbage`].
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,11 +19,22 @@ use crate::store::Epoch;
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How many bytes of what a change writes stay at hand.
+const AT_HAND: usize = 32 << 20;
+
 /// What one change writes.
 #[derive(Debug)]
 pub(super) struct Writing {
     epoch: Epoch,
     hashes: Mutex<HashSet<Hash>>,
+    at_hand: Mutex<AtHand>,
+}
+
+/// Contents that need not be read back.
+#[derive(Debug, Default)]
+struct AtHand {
+    contents: HashMap<Hash, Bytes>,
+    bytes: usize,
 }
 
 impl Writing {
@@ -36,6 +47,19 @@ impl Writing {
         self.hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(hash);
     }
 
+    /// Keeps a content at hand while there is room.
+    fn keep(&self, hash: Hash, content: &Bytes) {
+        let mut at_hand = self.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        if at_hand.bytes + content.len() <= AT_HAND && at_hand.contents.insert(hash, content.clone()).is_none() {
+            at_hand.bytes += content.len();
+        }
+    }
+
+    /// A content that is at hand.
+    pub(super) fn content(&self, hash: Hash) -> Option<Bytes> {
+        self.at_hand.lock().unwrap_or_else(PoisonError::into_inner).contents.get(&hash).cloned()
+    }
+
     fn hashes(&self) -> Vec<Hash> {
         self.hashes.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
@@ -44,10 +68,11 @@ impl Writing {
 impl FileStore {
     /// Begins to write. Nothing may be written for a change before.
     pub(super) async fn start_writing(&self) -> Result<Writing, Error> {
-        Ok(Writing { epoch: self.store.epoch().await?, hashes: Mutex::default() })
+        Ok(Writing { epoch: self.store.epoch().await?, hashes: Mutex::default(), at_hand: Mutex::default() })
     }
 
     pub(super) async fn put(&self, writing: &Writing, hash: Hash, content: Bytes) -> Result<(), Error> {
+        writing.keep(hash, &content);
         if self.must_write(writing, hash).await? {
             self.blobs.put(hash, content, writing.epoch()).await?;
         }

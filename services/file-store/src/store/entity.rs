@@ -103,6 +103,8 @@ pub(super) mod revision {
         pub(super) plan_id: Option<Uuid>,
         pub(super) merged_base_id: Option<Uuid>,
         pub(super) create_time: i64,
+        /// How many places look like a secret; nothing: nobody has looked.
+        pub(super) secret_count: Option<i32>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -127,6 +129,7 @@ pub(super) mod revision {
                 plan_id: self.plan_id,
                 merged_base_id: self.merged_base_id,
                 create_time: self.create_time,
+                secrets: self.secret_count.map(i32::unsigned_abs),
             })
         }
     }
@@ -149,6 +152,7 @@ pub(super) mod revision {
                 plan_id: Set(revision.plan_id),
                 merged_base_id: Set(revision.merged_base_id),
                 create_time: Set(revision.create_time),
+                secret_count: Set(revision.secrets.map(|n| i32::try_from(n).unwrap_or(i32::MAX))),
             }
         }
     }
@@ -231,6 +235,27 @@ pub(super) mod overlay {
             }
         }
     }
+}
+
+/// The table `secret_report`: what was found in the files of a manifest.
+pub(super) mod secret_report {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "secret_report")]
+    pub(crate) struct Model {
+        /// The manifest's.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) hash: String,
+        /// As JSON.
+        pub(crate) report: String,
+        pub(crate) create_time: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
 }
 
 /// The table `garbage`: blobs that nothing seemed to refer to.

@@ -1,5 +1,7 @@
 //! The migrations of the file store's tables, for both engines.
 
+mod secrets;
+
 use async_trait::async_trait;
 use sea_orm::sea_query::{ColumnDef, ForeignKey, ForeignKeyAction, Index, Query, Table};
 use sea_orm::{DbErr, DeriveIden};
@@ -17,6 +19,7 @@ impl MigratorTrait for Migrator {
         all.push(Box::new(GarbageTables));
         all.push(Box::new(Overlays));
         all.push(Box::new(Merges));
+        all.push(Box::new(secrets::Secrets));
         all
     }
 }
