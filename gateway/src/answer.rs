@@ -34,12 +34,14 @@ impl InFlight {
 pub(crate) struct Answer {
     body: Body,
     call: Option<InFlight>,
+    /// Plain HTTP: it has no trailers, ends well when it ends, and breaks off when it fails.
+    plain: bool,
 }
 
 impl Answer {
     /// A body that belongs to no call.
     pub(crate) fn plain(body: Body) -> Answer {
-        Answer { body, call: None }
+        Answer { body, call: None, plain: true }
     }
 
     /// The response to a call. One without messages has its status in the headers, and has ended already.
@@ -49,8 +51,13 @@ impl Answer {
                 call.finish(code);
                 response.map(Answer::plain)
             }
-            None => response.map(|body| Answer { body, call: Some(call) }),
+            None => response.map(|body| Answer { body, call: Some(call), plain: false }),
         }
+    }
+
+    /// The response to a request by plain HTTP.
+    pub(crate) fn file(response: http::Response<Body>, call: InFlight) -> http::Response<Answer> {
+        response.map(|body| Answer { body, call: Some(call), plain: true })
     }
 
     fn finish(&mut self, code: i32) {
@@ -67,6 +74,14 @@ impl HttpBody for Answer {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if self.call.is_none() {
+            return Poll::Ready(frame);
+        }
+        if self.plain {
+            match &frame {
+                None => self.finish(Code::Ok as i32),
+                Some(Err(status)) => self.finish(status.code() as i32),
+                Some(Ok(_)) => {}
+            }
             return Poll::Ready(frame);
         }
         Poll::Ready(match frame {

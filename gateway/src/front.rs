@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response};
-use slipway_rpc::{Channel, Ctx, Fault, Reason, Violation};
+use slipway_rpc::{Channel, Ctx, Fault, LinkKey, Reason, UserId, Violation};
 use slipway_telemetry::{Metrics, metrics};
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -20,8 +20,9 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, InFlight, unreachable};
 use crate::auth::{Authenticator, authorise};
+use crate::files::Files;
 use crate::limit::Limits;
-use crate::policy::{Policies, Policy, split, upstream};
+use crate::policy::{Policies, Policy, RateClass, split, upstream};
 use crate::settings::Settings;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -31,6 +32,8 @@ const SERVICE: HeaderName = HeaderName::from_static("slipway-service");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Headers that only Slipway itself may set.
 const OURS: &str = "x-slipway-";
+/// The service of the files that links lead to.
+const FILES: &str = "filestore";
 /// Reflection and health: for everyone who can reach the port, answered here.
 const OPEN: &str = "/grpc.";
 /// A client's request id is kept when it is not longer.
@@ -45,6 +48,7 @@ pub(crate) struct Front {
     metrics: Metrics,
     unknown: metrics::Rpc,
     in_flight: TaskTracker,
+    files: Option<Files>,
 }
 
 /// One public method.
@@ -86,6 +90,7 @@ impl Front {
         limits: Limits,
         metrics: Metrics,
         open: Routes,
+        links: LinkKey,
     ) -> Front {
         let addressed = Arc::new(addressed);
         let routes = policies.iter().filter(|(_, policy)| policy.public).filter_map(|(path, policy)| {
@@ -96,7 +101,9 @@ impl Front {
             };
             Some((path.to_owned(), Route { policy: *policy, way, calls: metrics.rpc(service, method) }))
         });
+        let files = upstreams.get(FILES).map(|channel| Files::new(channel.clone(), links, &metrics));
         Front {
+            files,
             routes: routes.collect(),
             open,
             authenticator: Authenticator::new(settings),
@@ -110,6 +117,16 @@ impl Front {
     /// The calls under way.
     pub(crate) fn in_flight(&self) -> &TaskTracker {
         &self.in_flight
+    }
+
+    /// The way to the files, if it is known.
+    pub(crate) fn files(&self) -> Option<&Files> {
+        self.files.as_ref()
+    }
+
+    /// Takes one call from the user's bucket.
+    pub(crate) async fn take(&self, user: UserId, class: RateClass) -> Result<(), Fault> {
+        self.limits.take(user, class).await.inspect_err(|_| self.metrics.rate_limited(class.name()))
     }
 
     /// Answers one gRPC call.
@@ -131,10 +148,7 @@ impl Front {
     async fn admit(&self, route: &Route, id: &HeaderValue, headers: &HeaderMap) -> Result<Ctx, Fault> {
         let identity = self.authenticator.authenticate(headers)?;
         authorise(&identity, route.policy.scope)?;
-        self.limits
-            .take(identity.caller.user, route.policy.class)
-            .await
-            .inspect_err(|_| self.metrics.rate_limited(route.policy.class.name()))?;
+        self.take(identity.caller.user, route.policy.class).await?;
         let brought = text(headers, &GRPC_TIMEOUT).and_then(slipway_rpc::parse_timeout);
         let deadline = brought.or(route.policy.deadline).and_then(|d| Instant::now().checked_add(d));
         let id = id.to_str().unwrap_or_default().to_owned();

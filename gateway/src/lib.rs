@@ -9,6 +9,7 @@
 
 mod answer;
 mod auth;
+mod files;
 mod front;
 mod limit;
 mod open;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_bus::Bus;
-use slipway_rpc::{BuildError, Channel, Tls};
+use slipway_rpc::{BuildError, Channel, LinkKey, Tls};
 use slipway_telemetry::Metrics;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +60,8 @@ pub struct Deps {
     pub bus: Bus,
     /// Where calls are counted.
     pub metrics: Metrics,
+    /// What the links to files are signed with.
+    pub links: LinkKey,
 }
 
 /// A gateway that has its port and waits to be run.
@@ -81,7 +84,7 @@ impl Gateway {
         warn_of_missing(&policies, &deps.upstreams);
         let (open, health) = open::routes(&policies, slipway_proto::DESCRIPTORS, &deps).await?;
         let limits = Limits::new(settings, &deps.bus, &deps.metrics);
-        let front = Front::new(settings, &policies, &deps.upstreams, deps.addressed, limits, deps.metrics, open);
+        let front = Front::new(settings, &policies, &deps.upstreams, deps.addressed, limits, deps.metrics, open, deps.links);
         let tls = settings.tls.is_set().then(|| Tls::front(&settings.tls)).transpose()?;
         let listener = bind(&deps.listen, settings.is_local()).await?;
         let address = listener.local_addr().map_err(|e| BuildError::of("the listen address cannot be read back", e))?;

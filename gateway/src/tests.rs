@@ -145,7 +145,7 @@ impl Suite {
         let upstreams = BTreeMap::from([("inference".to_owned(), channel)]);
         let addressed = BTreeMap::new();
         let bus = Bus::in_process();
-        let deps = Deps { listen: "127.0.0.1:0".into(), upstreams, addressed, bus, metrics: metrics.clone() };
+        let deps = Deps { listen: "127.0.0.1:0".into(), upstreams, addressed, bus, metrics: metrics.clone(), links: key.links() };
         let gateway = Gateway::build(&settings, deps).await.unwrap();
         let address = gateway.local_addr();
         let shutdown = CancellationToken::new();
@@ -423,7 +423,9 @@ async fn calls_that_take_too_long_are_cut_off() {
 
 async fn refusal(listen: &str, settings: Settings) -> String {
     let (upstreams, addressed) = (BTreeMap::new(), BTreeMap::new());
-    let deps = Deps { listen: listen.into(), upstreams, addressed, bus: Bus::in_process(), metrics: Metrics::new() };
+    let links = IdentityKey::new(&IdentityKey::generate()).unwrap().links();
+    let (bus, metrics) = (Bus::in_process(), Metrics::new());
+    let deps = Deps { listen: listen.into(), upstreams, addressed, bus, metrics, links };
     Gateway::build(&settings, deps).await.err().map(|e| e.to_string()).unwrap_or_default()
 }
 

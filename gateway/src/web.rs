@@ -1,4 +1,4 @@
-//! What comes in by HTTP: gRPC, gRPC-Web with the rules for web pages, and people with a browser.
+//! What comes in by HTTP: gRPC, gRPC-Web with the rules for web pages, files by link, and people with a browser.
 //!
 //! A web page is asked for its origin. That matters most in local mode, where nobody signs in: without it any page that the
 //! user visits could call the suite on their machine.
@@ -11,12 +11,14 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use slipway_rpc::LINKS;
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::Settings;
 use crate::answer::Answer;
+use crate::files;
 use crate::front::Front;
 
 const EXPOSED: &str = "grpc-status,grpc-message,grpc-status-details-bin,x-request-id";
@@ -73,6 +75,9 @@ pub(crate) async fn answer(front: Arc<Front>, origins: Arc<Origins>, request: Re
     }
     if kind.starts_with(b"application/grpc") && request.method() == Method::POST && request.version() == Version::HTTP_2 {
         return front.call(request.map(Body::new)).await;
+    }
+    if request.uri().path().starts_with(LINKS) && request.method() != Method::OPTIONS {
+        return files::answer(front, request).await;
     }
     match *request.method() {
         Method::OPTIONS => cross_origin(preflight(request.headers()), origin),

@@ -277,7 +277,7 @@ pub(crate) enum Workspace {
         #[arg(long, short)]
         revision: Option<String>,
     },
-    /// Make a link by which a file can be downloaded without a token. Needs contents in an S3 bucket.
+    /// Make a link by which a file can be downloaded without a token.
     Link {
         /// A name or an id.
         workspace: String,

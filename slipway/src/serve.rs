@@ -37,7 +37,7 @@ pub(crate) async fn serve(settings: &Settings, out: &Out, service: Service, list
         let addressed = addressed(known.iter().copied(), |s| parts.remote(s))?;
         let upstreams = upstreams(known, |s| parts.remote(s))?;
         let bus = parts.bus.clone();
-        let deps = slipway_gateway::Deps { listen, upstreams, addressed, bus, metrics: metrics.clone() };
+        let deps = slipway_gateway::Deps { listen, upstreams, addressed, bus, metrics: metrics.clone(), links: key.links() };
         let gateway = Gateway::build(&settings.gateway, deps).await?;
         let exporter = Exporter::bind(&settings.telemetry, &metrics).await?;
         let mut server = Server::new(key.clone());

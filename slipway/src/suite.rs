@@ -29,6 +29,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) tls: Option<Tls>,
     pub(crate) bus: Bus,
     pub(crate) metrics: Metrics,
+    /// Where the gateway of this process is reached, if there is one in it.
+    pub(crate) gateway: Option<String>,
     stores: Opened,
 }
 
@@ -42,7 +44,7 @@ impl<'a> Parts<'a> {
     ) -> anyhow::Result<Self> {
         let bus = Bus::connect(&settings.bus).await?;
         let tls = settings.tls.is_set().then(|| Tls::mutual(&settings.tls)).transpose()?;
-        Ok(Self { settings, data, key, tls, bus, metrics: metrics.clone(), stores: Opened::default() })
+        Ok(Self { settings, data, key, tls, bus, metrics: metrics.clone(), gateway: None, stores: Opened::default() })
     }
 
     /// Opens one service's store and registers it with the server; `neighbour` leads to the others.
@@ -59,7 +61,7 @@ impl<'a> Parts<'a> {
         match service {
             Service::Gateway => {}
             Service::FileStore => {
-                let deps = slipway_file_store::Deps { data_dir, store, bus };
+                let deps = slipway_file_store::Deps { data_dir, store, bus, gateway: self.gateway.clone() };
                 slipway_file_store::build(&settings.file_store, deps, server).await?;
             }
             Service::Embedding => {

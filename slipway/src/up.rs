@@ -24,15 +24,17 @@ pub(crate) async fn up(settings: &Settings, out: &Out) -> anyhow::Result<()> {
     let key = data.identity_key(settings)?;
     let mut server = Server::new(key.clone());
     let local = server.channel();
-    let parts = Parts::new(settings, &data, &key, &metrics).await?;
+    let mut parts = Parts::new(settings, &data, &key, &metrics).await?;
     let deps = slipway_gateway::Deps {
         listen: settings.listen.clone(),
         upstreams: upstreams(SERVICES, |_| Ok(local.clone()))?,
         addressed: addressed(SERVICES, |_| Ok(local.clone()))?,
         bus: parts.bus.clone(),
         metrics: metrics.clone(),
+        links: key.links(),
     };
     let gateway = Gateway::build(&settings.gateway, deps).await?;
+    parts.gateway = Some(gateway.url());
     let mut locks = Vec::new();
     for service in SERVICES {
         locks.extend(parts.add(service, &|_| Ok(local.clone()), &mut server).await?);

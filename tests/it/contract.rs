@@ -201,7 +201,7 @@ async fn another_tenants_id_is_not_found() {
         "budget_id" => budget_id.clone(),
         "overlay_id" => overlay_id.clone(),
         // Hers must die first: see `letters`.
-        "dead_letter_id" | "provider_key_id" => Uuid::now_v7().to_string(),
+        "dead_letter_id" | "provider_key_id" | "upload_id" => Uuid::now_v7().to_string(),
         f if f.ends_with("revision_id") => revision_id.clone(),
         other => panic!("no example for {other}"),
     };

@@ -14,6 +14,7 @@ mod files;
 mod infra;
 mod kill;
 mod letters;
+mod links;
 mod litellm;
 mod migrations;
 mod models;

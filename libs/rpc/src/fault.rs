@@ -249,7 +249,9 @@ fn code_of(reason: Reason) -> Code {
             Code::FailedPrecondition
         }
         R::MergeConflict => Code::FailedPrecondition,
-        R::SecretFound => Code::FailedPrecondition,
+        R::SecretFound | R::ContentNotFound | R::UploadIncomplete | R::UploadCorrupt | R::UploadsFull => Code::FailedPrecondition,
+        R::UploadNotFound => Code::NotFound,
+        R::UploadOffsetWrong => Code::Aborted,
         R::BlobStoreRefused | R::LinkUnsupported | R::ProviderPermissionDenied | R::RecordingMissing => Code::FailedPrecondition,
         R::ContentRefused | R::PlanStateConflict | R::PlanVersionStale | R::PlanBaseMoved => Code::FailedPrecondition,
         R::WorkspaceEmpty | R::PlanUnusable | R::EditFailed | R::RunActive => Code::FailedPrecondition,

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{BuildError, Caller, Fault, OrganisationId, ProjectId, Reason, Scope, UserId};
+use crate::{BuildError, Caller, Fault, LinkKey, OrganisationId, ProjectId, Reason, Scope, UserId};
 
 /// The header that carries it.
 pub(crate) const HEADER: &str = "x-slipway-identity";
@@ -49,6 +49,7 @@ struct Keys {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
+    links: LinkKey,
 }
 
 impl std::fmt::Debug for IdentityKey {
@@ -68,12 +69,18 @@ impl IdentityKey {
         validation.set_required_spec_claims(&["exp", "sub"]);
         validation.leeway = 30;
         let (encoding, decoding) = (EncodingKey::from_secret(bytes), DecodingKey::from_secret(bytes));
-        Ok(Self(Arc::new(Keys { encoding, decoding, validation })))
+        let links = LinkKey::derive(bytes);
+        Ok(Self(Arc::new(Keys { encoding, decoding, validation, links })))
     }
 
     /// A new random secret, fit for [`IdentityKey::new`].
     pub fn generate() -> SecretString {
         SecretString::from(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 48]>()))
+    }
+
+    /// What links are signed with, which is good for nothing else.
+    pub fn links(&self) -> LinkKey {
+        self.0.links.clone()
     }
 
     /// Signs an identity.

@@ -64,6 +64,11 @@ impl Server {
         self.routes.add_service(service);
     }
 
+    /// The key by which callers are believed.
+    pub fn key(&self) -> &IdentityKey {
+        &self.key
+    }
+
     /// What the services of one process share while they are built, by its type.
     pub fn shared(&mut self) -> &mut http::Extensions {
         &mut self.shared

@@ -4,6 +4,7 @@ use slipway_proto::conversation::conversation_service_client::ConversationServic
 use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
 use slipway_proto::filestore::overlay_service_client::OverlayServiceClient;
+use slipway_proto::filestore::transfer_service_client::TransferServiceClient;
 use slipway_proto::inference::budget_service_client::BudgetServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
 use slipway_proto::inference::usage_service_client::UsageServiceClient;
@@ -41,6 +42,8 @@ pub struct Client {
     pub files: FileStoreServiceClient<Wire>,
     /// Overlays.
     pub overlays: OverlayServiceClient<Wire>,
+    /// Uploads.
+    pub transfer: TransferServiceClient<Wire>,
     /// Search.
     pub embedding: EmbeddingServiceClient<Wire>,
     /// Models.
@@ -65,6 +68,7 @@ impl Client {
             planner: PlannerServiceClient::new(wire.clone()),
             files: FileStoreServiceClient::new(wire.clone()),
             overlays: OverlayServiceClient::new(wire.clone()),
+            transfer: TransferServiceClient::new(wire.clone()),
             embedding: EmbeddingServiceClient::new(wire.clone()),
             inference: InferenceServiceClient::new(wire.clone()),
             usage: UsageServiceClient::new(wire.clone()),

@@ -17,7 +17,7 @@ use std::path::Path;
 use blake3::Hash;
 use bytes::Bytes;
 
-use crate::model::{MAX_FILE_BYTES, MAX_FILES, MAX_REVISION_BYTES, PathError};
+use crate::model::{MAX_FILES, PathError};
 
 pub(crate) use inventory::Inventory;
 pub(crate) use pack::Packer;
@@ -31,6 +31,9 @@ pub(crate) enum Format {
 
 /// The most bytes of an archive.
 pub(crate) const MAX_ARCHIVE_BYTES: u64 = 256 << 20;
+/// The most bytes of one file of an archive, and of all.
+const MAX_UNPACKED_FILE: u64 = 64 << 20;
+const MAX_UNPACKED: u64 = 1 << 30;
 /// Contents up to this size stay in memory on their way to the blob store; larger ones go through a file.
 const MAX_IN_MEMORY: u64 = 1 << 20;
 /// The longest name of an entry that is looked at: a path and a top folder to drop, with room.
@@ -57,10 +60,10 @@ impl Default for Limits {
         Self {
             files: MAX_FILES,
             entries: 2 * MAX_FILES,
-            file_bytes: MAX_FILE_BYTES,
-            total_bytes: MAX_REVISION_BYTES,
+            file_bytes: MAX_UNPACKED_FILE,
+            total_bytes: MAX_UNPACKED,
             ratio: 100,
-            ratio_from: 2 * MAX_FILE_BYTES,
+            ratio_from: 2 * MAX_UNPACKED_FILE,
         }
     }
 }

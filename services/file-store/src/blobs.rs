@@ -4,6 +4,7 @@
 mod cache;
 mod error;
 mod link;
+mod pieces;
 mod reader;
 mod s3;
 mod sweep;
@@ -29,6 +30,7 @@ use crate::clock::Clock;
 use crate::settings::CacheSettings;
 use cache::DiskCache;
 pub(crate) use error::BlobError;
+pub(crate) use pieces::{PIECE_BYTES, Sums};
 pub(crate) use reader::Reader;
 use s3::Bucket;
 

@@ -2,6 +2,7 @@
 
 mod overlay;
 mod secrets;
+mod transfer;
 
 use std::time::Duration;
 
@@ -18,11 +19,12 @@ use crate::model::{
     At, Change, DiffLine, Expected, FileDiff, FileEntry, FileStatus, Glob, Hunk, LineKind, LineMatcher, Revision, RevisionKind,
     Workspace, check_path,
 };
-use crate::service::{Commit, DiffRequest, Import, Link, Page, PageRequest, Restore, Search, Searched};
+use crate::service::{Commit, DiffRequest, DownloadLink, Import, Page, PageRequest, Restore, Search, Searched};
 use crate::store::RequestKey;
 
 pub(crate) use overlay::{change_overlay, commit_overlay, create_overlay, list_overlays, overlay, overlay_id, preview};
 pub(crate) use secrets::{list_secrets, secrets};
+pub(crate) use transfer::{begin_upload, upload, upload_id, upload_link, upload_linked, upload_part};
 
 const MAX_NAME: usize = 200;
 const MAX_MESSAGE: usize = 2_000;
@@ -67,6 +69,13 @@ fn at(check: &mut Check, (revision_field, revision): (&str, &str), (overlay_fiel
             At::Head
         }
     }
+}
+
+/// The hash of a content; any other when it is not one, which `check` knows.
+fn content_hash_of(check: &mut Check, field: &str, hex: &str) -> Hash {
+    let hash = Hash::from_hex(hex);
+    check.ensure(hash.is_ok(), field, "is not a BLAKE3 hash in hex");
+    hash.unwrap_or_else(|_| blake3::hash(b""))
 }
 
 fn page_request(check: &mut Check, size: u32, default: u32, max: u32, token: String) -> PageRequest {
@@ -128,7 +137,9 @@ pub(crate) fn import(mut header: pb::ImportArchiveHeader) -> Result<Import, Faul
     let message = if message.is_empty() { "import".to_owned() } else { message };
     let mut id = std::mem::take(&mut header.request_id);
     let key = request_key(&mut check, "ImportArchive", &mut id, || header.encode_to_vec());
-    check.finish().map(|()| Import { workspace_id, format, base, message, key })
+    let content = Some(&header.content_hash).filter(|hex| !hex.is_empty());
+    let content = content.map(|hex| content_hash_of(&mut check, "header.content_hash", hex));
+    check.finish().map(|()| Import { workspace_id, format, base, message, content, key })
 }
 
 /// A violation of how an upload is made up.
@@ -169,10 +180,15 @@ pub(crate) fn link(request: pb::CreateDownloadLinkRequest) -> Result<(Uuid, Opti
     let workspace = check.uuid("workspace_id", &request.workspace_id);
     let revision = check.optional_uuid("revision_id", &request.revision_id);
     let path = required_path(&mut check, "path", request.path);
-    check.ensure(request.ttl_seconds <= MAX_TTL, "ttl_seconds", "is over 3600");
+    let ttl = ttl(&mut check, request.ttl_seconds);
     check.finish()?;
-    let ttl = if request.ttl_seconds == 0 { DEFAULT_TTL } else { request.ttl_seconds };
-    Ok((workspace, revision, path?, Duration::from_secs(ttl.into())))
+    Ok((workspace, revision, path?, ttl))
+}
+
+/// How long a link is good.
+fn ttl(check: &mut Check, seconds: u32) -> Duration {
+    check.ensure(seconds <= MAX_TTL, "ttl_seconds", "is over 3600");
+    Duration::from_secs(if seconds == 0 { DEFAULT_TTL } else { seconds }.into())
 }
 
 pub(crate) fn search(request: &pb::SearchFilesRequest) -> Result<Search, Fault> {
@@ -234,7 +250,14 @@ fn change(check: &mut Check, n: usize, change: Option<pb::file_change::Change>) 
             check.fail(&format!("changes[{n}]"), "says neither write nor delete nor rename");
             None
         }
-        Some(C::Write(pb::WriteFile { path, content, executable, expected_hash })) => {
+        Some(C::Write(pb::WriteFile { path, content, executable, expected_hash, content_hash })) if !content_hash.is_empty() => {
+            check.ensure(content.is_empty(), &format!("changes[{n}].write.content"), "excludes content_hash");
+            let hash = content_hash_of(check, &format!("changes[{n}].write.content_hash"), &content_hash);
+            let path = required_path(check, &format!("changes[{n}].write.path"), path);
+            let expected = expected(check, format!("changes[{n}].write.expected_hash"), expected_hash);
+            Some(path.map(|path| Change::Place { path, hash, size: 0, executable, expected }))
+        }
+        Some(C::Write(pb::WriteFile { path, content, executable, expected_hash, .. })) => {
             check.ensure(content.len() <= MAX_CONTENT, &format!("changes[{n}].write.content"), "is larger than 3 MiB");
             let path = required_path(check, &format!("changes[{n}].write.path"), path);
             let expected = expected(check, format!("changes[{n}].write.expected_hash"), expected_hash);
@@ -322,7 +345,7 @@ pub(crate) fn file_entry(entry: FileEntry) -> pb::FileEntry {
     pb::FileEntry { path: entry.path, size: entry.size, hash: entry.hash.to_hex().to_string(), executable: entry.executable }
 }
 
-pub(crate) fn linked(link: Link) -> pb::CreateDownloadLinkResponse {
+pub(crate) fn linked(link: DownloadLink) -> pb::CreateDownloadLinkResponse {
     pb::CreateDownloadLinkResponse {
         url: link.url,
         method: "GET".to_owned(),

@@ -46,6 +46,22 @@ pub(crate) enum Error {
     MergeConflict { first: Box<Conflict>, count: usize, head: Option<Head> },
     #[error("the files hold what looks like a secret; take it out, or have it allowed by `file_store.secrets = \"report\"`")]
     SecretFound { found: Vec<Secret> },
+    #[error("there is no such upload; it may have expired")]
+    UploadNotFound,
+    #[error("the upload goes on at byte {committed}")]
+    UploadOffset { committed: u64 },
+    #[error("the upload was announced with {size} bytes, and more came")]
+    UploadTooLong { size: u64 },
+    #[error("the upload has {committed} of {size} bytes; send the rest")]
+    UploadIncomplete { committed: u64, size: u64 },
+    #[error("the bytes of the upload do not have the {checksum} checksum that was announced; begin a new upload")]
+    UploadCorrupt { checksum: &'static str },
+    #[error("no finished upload of the project has brought this content; upload it first")]
+    ContentNotFound { hash: blake3::Hash },
+    #[error("the file has {size} bytes")]
+    OffsetBeyond { size: u64 },
+    #[error("the project has {limit} uploads; finish and commit some, or delete them")]
+    UploadsFull { limit: u64 },
     #[error("the request id was used for another payload")]
     RequestIdReused { first_id: Uuid },
     #[error("the page token was not made by this call with these arguments")]
@@ -54,7 +70,7 @@ pub(crate) enum Error {
     Store(#[from] StorageError),
     #[error("the blob store failed")]
     Blob(#[from] BlobError),
-    #[error("file contents lie in a local directory, to which there are no links; use ReadFile or ExportArchive")]
+    #[error("the server does not know where its gateway is reached: set `file_store.links.url`")]
     LinkUnsupported,
     #[error("the collection of garbage failed: {0}")]
     NotCollected(String),
@@ -101,6 +117,21 @@ impl From<Error> for Fault {
                 .with("head_revision_id", head.map(|head| head.revision_id.to_string()).unwrap_or_default())
                 .with("head_number", head.map_or(0, |head| head.number)),
             Error::SecretFound { found } => refuse_secrets(&found, message),
+            Error::UploadNotFound => Self::new(Reason::UploadNotFound, message),
+            Error::UploadOffset { committed } => Self::new(Reason::UploadOffsetWrong, message).with("committed_bytes", committed),
+            Error::UploadTooLong { .. } => {
+                Self::invalid(vec![Violation { field: "chunk".to_owned(), description: format!("goes too far: {message}") }])
+            }
+            Error::UploadIncomplete { committed, size } => {
+                Self::new(Reason::UploadIncomplete, message).with("committed_bytes", committed).with("size", size)
+            }
+            Error::UploadCorrupt { checksum } => Self::new(Reason::UploadCorrupt, message).with("checksum", checksum),
+            Error::ContentNotFound { hash } => Self::new(Reason::ContentNotFound, message).with("content_hash", hash.to_hex()),
+            Error::OffsetBeyond { size } => {
+                let description = format!("is beyond the file's {size} bytes");
+                Self::invalid(vec![Violation { field: "offset".to_owned(), description }])
+            }
+            Error::UploadsFull { limit } => Self::new(Reason::UploadsFull, message).with("limit", limit),
             Error::RequestIdReused { first_id } => Self::new(Reason::RequestIdReused, message).with("first_id", first_id),
             Error::PageTokenInvalid => Self::new(Reason::PageTokenInvalid, message),
             Error::LinkUnsupported => Self::new(Reason::LinkUnsupported, message),

@@ -1,5 +1,5 @@
-//! Garbage collection: removes blobs that no revision or overlay of any workspace refers to, and never one that is referred
-//! to, whatever commits, imports, restores, changes of overlays, deletions and other replicas do meanwhile.
+//! Garbage collection: removes blobs that no revision or overlay of any workspace and no upload refers to, and never one that is
+//! referred to, whatever commits, imports, restores, changes of overlays, deletions and other replicas do meanwhile.
 //!
 //! # The protocol
 //!
@@ -32,6 +32,7 @@
 //!   that writing or seeing.
 //! - *R* was committed after *C* and took *b* over from the revision that it was made on or that it restores: that one is of
 //!   the same workspace and earlier, against the choice of *R*; and a workspace goes with all its revisions or not at all.
+//! - *R* was committed after *C* and *b* came by an upload: its writer adopted *b*, as above.
 //!
 //! Second, suppose that an overlay refers to *b* when *b* is deleted or later, in its version *V*, but no revision of its workspace does.
 //!
@@ -41,6 +42,11 @@
 //! - *V* was committed after *C*: *b* is not in the overlay's base revision, so *V*'s writer brought or adopted it, and the
 //!   second point above holds word for word. An overlay that is new has the files of its base, which stays: the transaction
 //!   that makes it holds the workspace.
+//!
+//! Third, a finished upload refers to its one content until it expires: its row is made in a transaction that held the epoch
+//! under which the content was written, and is read after the manifests, that is after *C*. So the first and the second point
+//! hold for it. An upload that is not finished refers to nothing: its pieces are no blobs and are not listed. They go with
+//! their row, once it has expired.
 //!
 //! A version that another replaced loses its contents, even while somebody still reads them: it has the grace period to finish.
 //! The same goes for an overlay that ends: by deletion, with its workspace, or by expiry, which the collector sees to first.

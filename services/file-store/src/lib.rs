@@ -1,7 +1,7 @@
 //! The file store: workspaces and their revisions, the only owner of file contents.
 //!
-//! It serves `FileStoreService`, `OverlayService` and `SecretService` of `slipway.filestore.v1`, owns the tables `workspace`,
-//! `revision`, `overlay`, `secret_report`, `garbage` and `collection` and the blobs, publishes
+//! It serves `FileStoreService`, `OverlayService`, `TransferService` and `SecretService` of `slipway.filestore.v1`, owns the
+//! tables `workspace`, `revision`, `overlay`, `upload`, `upload_piece`, `secret_report`, `garbage` and `collection` and the blobs, publishes
 //! `revision.committed` and `workspace.deleted`, and calls nobody.
 //!
 //! A content is a blob named by its BLAKE3 hash, and so is a manifest, the list of a revision's files; a row of `revision`
@@ -29,6 +29,7 @@ use slipway_bus::Bus;
 use slipway_proto::filestore::file_store_service_server::FileStoreServiceServer;
 use slipway_proto::filestore::overlay_service_server::OverlayServiceServer;
 use slipway_proto::filestore::secret_service_server::SecretServiceServer;
+use slipway_proto::filestore::transfer_service_server::TransferServiceServer;
 use slipway_rpc::{BuildError, Server};
 use slipway_storage::outbox::Relay;
 use slipway_storage::{Durability, StoreSettings};
@@ -36,7 +37,9 @@ use slipway_storage::{Durability, StoreSettings};
 use blobs::Blobs;
 use clock::Clock;
 use garbage::Collector;
-pub use settings::{CacheSettings, GcSettings, OverlaySettings, S3Settings, SecretScan, Settings};
+pub use settings::{
+    CacheSettings, GcSettings, LinkSettings, LinkWay, OverlaySettings, S3Settings, SecretScan, Settings, UploadSettings,
+};
 pub use store::Migrator;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +54,8 @@ pub struct Deps {
     pub store: StoreSettings,
     /// Where events go.
     pub bus: Bus,
+    /// Where the gateway of this process is reached, if there is one in it.
+    pub gateway: Option<String>,
 }
 
 /// Opens and migrates the database, wires the service and registers it with `server`. Nothing runs before the server does.
@@ -81,9 +86,11 @@ async fn build_with(
         server.add_task("file-store cache", tidy_cache(blobs.clone(), server.shutdown()));
     }
     server.add_task("file-store garbage", collector.clone().run(server.shutdown()));
-    let service = Arc::new(service::FileStore::new(store, blobs, spool, settings, collector.clone(), clock));
+    let links = service::Links::new(&settings.links, deps.gateway, server.key().links());
+    let service = Arc::new(service::FileStore::new(store, blobs, spool, settings, collector.clone(), clock, links));
     server.add_service(OverlayServiceServer::new(rpc::Overlays::new(service.clone())));
     server.add_service(SecretServiceServer::new(rpc::SecretsRpc::new(service.clone())));
+    server.add_service(TransferServiceServer::new(rpc::TransferRpc::new(service.clone())));
     server.add_service(FileStoreServiceServer::new(rpc::Rpc::new(service)));
     Ok(collector)
 }

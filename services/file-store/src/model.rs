@@ -9,6 +9,7 @@ mod path;
 mod pattern;
 mod renames;
 mod secrets;
+mod upload;
 
 use uuid::Uuid;
 
@@ -23,13 +24,14 @@ pub(crate) use path::{PathError, PathRule, check_length, check_parts, check_path
 pub(crate) use pattern::{Glob, LineMatch, LineMatcher, PatternError};
 pub(crate) use renames::{Print, Rename, Search as RenameSearch, is_binary};
 pub(crate) use secrets::{MAX_SCANNED, Secret, SecretReport, find_secrets};
+pub(crate) use upload::{Piece, Upload, are_whole};
 
 /// The most files of one revision.
 pub(crate) const MAX_FILES: u64 = 20_000;
 /// The most bytes of one file.
-pub(crate) const MAX_FILE_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_FILE_BYTES: u64 = 1 << 30;
 /// The most bytes of one revision.
-pub(crate) const MAX_REVISION_BYTES: u64 = 1 << 30;
+pub(crate) const MAX_REVISION_BYTES: u64 = 4 << 30;
 
 /// A tree of files with a history.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod overlays;
 mod secrets;
+mod transfer;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::service::FileStore;
 
 pub(crate) use overlays::Overlays;
 pub(crate) use secrets::SecretsRpc;
+pub(crate) use transfer::TransferRpc;
 
 /// The service behind its tonic trait.
 pub(crate) struct Rpc {
@@ -72,8 +74,14 @@ impl FileStoreService for Rpc {
         };
         let import = convert::import(header).map_err(status)?;
         let mut upload = self.service.start_upload(&ctx, import.workspace_id).await.map_err(status)?;
+        if let Some(hash) = import.content {
+            self.service.fetch_upload(&ctx, &mut upload, hash).await.map_err(status)?;
+        }
         while let Some(message) = parts.message().await? {
             match message.part {
+                Some(UploadPart::Chunk(_)) if import.content.is_some() => {
+                    return Err(status(convert::bad_upload("chunk", "excludes header.content_hash")));
+                }
                 Some(UploadPart::Chunk(chunk)) if chunk.len() <= convert::MAX_CHUNK => {
                     upload.write(chunk).await.map_err(status)?
                 }
@@ -106,8 +114,9 @@ impl FileStoreService for Rpc {
 
     async fn read_file(&self, request: Request<pb::ReadFileRequest>) -> Answer<Self::ReadFileStream> {
         let ctx = Ctx::of(&request)?;
+        let part = (request.get_ref().offset, request.get_ref().length);
         let (workspace, at, path) = convert::read_file(request.into_inner()).map_err(status)?;
-        let (entry, content) = self.service.read_file(&ctx, workspace, at, path).await.map_err(status)?;
+        let (entry, content) = self.service.read_file(&ctx, workspace, at, path, part).await.map_err(status)?;
         let first = ReadPart::File(convert::file_entry(entry));
         let chunks = content.map_ok(ReadPart::Chunk).map_err(|e| status(Error::from(e)));
         let parts = stream::once(async { Ok(first) }).chain(chunks);

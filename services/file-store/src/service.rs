@@ -9,6 +9,7 @@ mod overlays;
 mod read;
 mod revisions;
 mod secrets;
+mod uploads;
 mod writing;
 
 use std::path::PathBuf;
@@ -28,18 +29,19 @@ use crate::error::Error;
 use crate::events;
 use crate::garbage::Collector;
 use crate::model::{At, Manifest, Pin, Revision, Tree, Workspace};
-use crate::settings::{SecretScan, Settings};
+use crate::settings::{SecretScan, Settings, UploadSettings};
 use crate::store::{RequestKey, WorkspaceStore};
 use writing::Writing;
 
 pub(crate) use archives::Import;
 pub(crate) use compare::DiffRequest;
-pub(crate) use links::Link;
+pub(crate) use links::{DownloadLink, Links, UploadLink};
 pub(crate) use merging::{Outcome, Preview};
 pub(crate) use overlays::{NewOverlay, OverlayChange, OverlayCommit};
 pub(crate) use read::{Search, Searched};
 pub(crate) use revisions::{Commit, Restore};
 pub(crate) use secrets::Secrets;
+pub(crate) use uploads::BeginUpload;
 
 /// A page of a listing stays below this many bytes, so that it fits into a message.
 pub(crate) const PAGE_BYTES: usize = 3 << 20;
@@ -75,6 +77,8 @@ pub(crate) struct FileStore {
     overlay_idle: Duration,
     secret_scan: SecretScan,
     secrets: secrets::Remembered,
+    uploads: UploadSettings,
+    links: Links,
 }
 
 impl FileStore {
@@ -85,13 +89,15 @@ impl FileStore {
         settings: &Settings,
         collector: Collector,
         clock: Clock,
+        links: Links,
     ) -> Self {
         let weigh = |_: &Hash, manifest: &Arc<Manifest>| u32::try_from(manifest.weight()).unwrap_or(u32::MAX);
         let manifests = Cache::builder().weigher(weigh).max_capacity(settings.manifest_cache_mib << 20).build();
         let heavy = Arc::new(Semaphore::new(settings.heavy_calls));
         let overlay_idle = settings.overlays.idle();
         let (secret_scan, secrets) = (settings.secrets, Cache::new(secrets::REMEMBERED));
-        Self { store, blobs, manifests, spool, heavy, collector, clock, overlay_idle, secret_scan, secrets }
+        let uploads = settings.uploads.clone();
+        Self { store, blobs, manifests, spool, heavy, collector, clock, overlay_idle, secret_scan, secrets, uploads, links }
     }
 
     /// Makes an empty workspace.

@@ -24,12 +24,77 @@ pub struct Settings {
     pub gc: GcSettings,
     /// Files that are not committed yet.
     pub overlays: OverlaySettings,
+    /// Links to single files and uploads.
+    pub links: LinkSettings,
+    /// Contents that come in several calls.
+    pub uploads: UploadSettings,
     /// What becomes of a commit or import whose files hold what looks like a secret.
     pub secrets: SecretScan,
     /// How many MiB of revisions' file lists are kept in memory.
     pub manifest_cache_mib: u64,
     /// How many archives, and differences of large files, are worked on at once; the others wait.
     pub heavy_calls: usize,
+}
+
+/// Links, the section `[file_store.links]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinkSettings {
+    /// Where the gateway is reached by those who get links, such as `https://slipway.example.com`; empty: where the gateway of
+    /// this process listens, if there is one.
+    pub url: String,
+    /// Whom downloads come from.
+    pub via: LinkWay,
+}
+
+/// Whom downloads by link come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkWay {
+    /// The bucket where there is one, else the gateway.
+    #[default]
+    Auto,
+    /// The gateway.
+    Gateway,
+}
+
+impl LinkSettings {
+    fn check(&self) -> Result<(), String> {
+        let good = self.url.starts_with("https://") || self.url.starts_with("http://");
+        if good || self.url.is_empty() { Ok(()) } else { Err("links.url must start with https:// or http://".to_owned()) }
+    }
+}
+
+/// Uploads, the section `[file_store.uploads]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UploadSettings {
+    /// An upload that nobody touches for so long is removed.
+    pub expire_hours: u64,
+    /// How many uploads a project may have at once, finished or not.
+    pub max_open: u64,
+}
+
+impl Default for UploadSettings {
+    fn default() -> Self {
+        Self { expire_hours: 24, max_open: 100 }
+    }
+}
+
+impl UploadSettings {
+    pub(crate) fn expire(&self) -> Duration {
+        Duration::from_secs(3_600 * self.expire_hours)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !(1..=8_760).contains(&self.expire_hours) {
+            return Err("uploads.expire_hours must be between 1 and 8760".to_owned());
+        }
+        if !(1..=100_000).contains(&self.max_open) {
+            return Err("uploads.max_open must be between 1 and 100000".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// What becomes of secrets in new revisions.
@@ -205,6 +270,8 @@ impl Default for Settings {
             cache: CacheSettings::default(),
             gc: GcSettings::default(),
             overlays: OverlaySettings::default(),
+            links: LinkSettings::default(),
+            uploads: UploadSettings::default(),
             secrets: SecretScan::default(),
             manifest_cache_mib: 64,
             heavy_calls: 4,
@@ -221,6 +288,8 @@ impl Settings {
         self.gc.check()?;
         self.cache.check()?;
         self.overlays.check()?;
+        self.links.check()?;
+        self.uploads.check()?;
         if self.cache.mib > 0 && self.s3.is_none() {
             return Err("cache.mib is for contents in a bucket; set s3, or leave it at 0".to_owned());
         }
@@ -269,6 +338,9 @@ mod tests {
             (r#"{"s3": {"bucket": "b", "endpoint": "http://s3:9000"}}"#, "s3.allow_http"),
             (r#"{"s3": {"bucket": "b", "access_key_id": "a"}}"#, "s3.secret_access_key"),
             (r#"{"cache": {"mib": 1}}"#, "cache.mib"),
+            (r#"{"links": {"url": "gateway"}}"#, "links.url"),
+            (r#"{"uploads": {"expire_hours": 0}}"#, "uploads.expire_hours"),
+            (r#"{"uploads": {"max_open": 0}}"#, "uploads.max_open"),
             (r#"{"cache": {"idle_days": 0}}"#, "cache.idle_days"),
             (r#"{"blobs": "/blobs", "s3": {"bucket": "b"}}"#, "blobs and s3"),
         ] {

@@ -5,6 +5,7 @@ mod garbage;
 mod migration;
 mod overlay;
 mod secrets;
+mod upload;
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{

@@ -77,6 +77,7 @@ async fn import(
         base_revision_id: workspace.head_revision_id.clone(),
         message,
         request_id: Uuid::now_v7().to_string(),
+        ..Default::default()
     };
     let revision = match send_archive(api, header, archive).await {
         Ok(revision) => revision,

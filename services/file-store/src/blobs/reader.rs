@@ -32,14 +32,19 @@ impl Blobs {
         if let Some(file) = cache.open_file(hash).await {
             return Ok(Reader { hash, from: Source::File(Arc::new(file)) });
         }
-        let taken = cache.take_in(hash, Box::pin(store.clone().pieces(size))).await?;
+        let taken = cache.take_in(hash, Box::pin(store.clone().pieces(size, 0..size))).await?;
         Ok(taken.map_or(store, |file| Reader { hash, from: Source::File(Arc::new(file)) }))
     }
 
-    /// A content piece by piece. Damage is an error at the end.
-    pub(crate) fn read(&self, hash: Hash, size: u64) -> impl Stream<Item = Result<Bytes, BlobError>> + Send + use<> {
+    /// Part of a content of a known size, piece by piece. Damage is an error at the end, if it is the whole that is read.
+    pub(crate) fn read(
+        &self,
+        hash: Hash,
+        size: u64,
+        part: Range<u64>,
+    ) -> impl Stream<Item = Result<Bytes, BlobError>> + Send + use<> {
         let blobs = self.clone();
-        let opened = stream::once(async move { Ok::<_, BlobError>(blobs.open(hash, size).await?.pieces(size)) });
+        let opened = stream::once(async move { Ok::<_, BlobError>(blobs.open(hash, size).await?.pieces(size, part)) });
         opened.try_flatten()
     }
 }
@@ -57,16 +62,17 @@ impl Reader {
         }
     }
 
-    /// All of the content, checked at its end.
-    fn pieces(self, size: u64) -> impl Stream<Item = Result<Bytes, BlobError>> + Send + use<> {
-        stream::try_unfold((self, blake3::Hasher::new(), 0), move |(reader, mut hasher, at)| async move {
-            if at >= size {
+    /// Part of the content; all of it is checked at its end.
+    fn pieces(self, size: u64, part: Range<u64>) -> impl Stream<Item = Result<Bytes, BlobError>> + Send + use<> {
+        let (last, whole) = (part.end, part == (0..size));
+        stream::try_unfold((self, blake3::Hasher::new(), part.start), move |(reader, mut hasher, at)| async move {
+            if at >= last {
                 return Ok(None);
             }
-            let end = size.min(at + PIECE);
+            let end = last.min(at + PIECE);
             let piece = reader.range(at..end).await?;
             hasher.update(&piece);
-            if piece.len() as u64 != end - at || (end == size && hasher.finalize() != reader.hash) {
+            if piece.len() as u64 != end - at || (whole && end == last && hasher.finalize() != reader.hash) {
                 return Err(BlobError::Damaged(reader.hash));
             }
             Ok(Some((piece, (reader, hasher, end))))

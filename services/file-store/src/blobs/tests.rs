@@ -65,7 +65,7 @@ async fn what_is_put_comes_back_whole_and_in_pieces() {
             blobs.put_file(hash, spooled(&content), 0).await.unwrap();
             blobs.put(hash, content.clone().into(), 0).await.unwrap();
             assert!(blobs.get(hash).await.unwrap() == content);
-            let pieces: Vec<Bytes> = blobs.read(hash, size as u64).try_collect().await.unwrap();
+            let pieces: Vec<Bytes> = blobs.read(hash, size as u64, 0..size as u64).try_collect().await.unwrap();
             assert!(pieces.concat() == content && pieces.iter().all(|p| p.len() as u64 <= PIECE));
         }
         let missing = blake3::hash(b"never put");
@@ -82,7 +82,7 @@ async fn damage_is_noticed_and_mended_by_the_next_put() {
         blobs.put(hash, Bytes::from_static(b"content"), 0).await.unwrap();
         blobs.store.put(&key(&hash), PutPayload::from_static(b"c0ntent")).await.unwrap();
         assert!(matches!(blobs.get(hash).await, Err(BlobError::Damaged(_))));
-        let read: Result<Vec<Bytes>, _> = blobs.read(hash, 7).try_collect().await;
+        let read: Result<Vec<Bytes>, _> = blobs.read(hash, 7, 0..7).try_collect().await;
         assert!(matches!(read, Err(BlobError::Damaged(_))));
         let restarted = Blobs::new(blobs.store.clone(), blobs.place.clone());
         restarted.put(hash, Bytes::from_static(b"content"), 0).await.unwrap();

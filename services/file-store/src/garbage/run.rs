@@ -15,6 +15,8 @@ use crate::model::Manifest;
 /// How many manifests are listed, and how many read, at once. In tests so few that overlays change between two listings.
 const MANIFESTS: u64 = if cfg!(test) { 2 } else { 500 };
 const READS: usize = 4;
+/// How many uploads are listed at once.
+const UPLOADS: u64 = 500;
 /// How many blobs are removed for one look at the lease, and how many at once.
 const REMOVALS: usize = 64;
 const REMOVES: usize = 8;
@@ -37,6 +39,7 @@ impl Collector {
             self.execute(lease, report).await?;
         }
         self.store.delete_expired_overlays(lease, self.clock.now()).await?;
+        self.remove_expired_uploads(lease).await?;
         self.mark(lease, report).await?;
         let before = self.clock.ago(self.grace);
         loop {
@@ -128,7 +131,7 @@ impl Collector {
         while !candidates.is_empty() {
             self.step(lease)?;
             let manifests = self.store.list_manifests(after, MANIFESTS).await?;
-            let Some(last) = manifests.last() else { return Ok(()) };
+            let Some(last) = manifests.last() else { return self.strike_uploaded(candidates).await };
             after = Some(*last);
             #[cfg(test)]
             self.steps.come_by(super::steps::Place::Page).await;
@@ -143,6 +146,36 @@ impl Collector {
             }
         }
         Ok(())
+    }
+
+    /// Strikes out what finished uploads are kept for.
+    async fn strike_uploaded(&self, candidates: &mut Candidates) -> Result<(), CollectError> {
+        let mut after = None;
+        loop {
+            let uploaded = self.store.list_uploaded(after, UPLOADS).await?;
+            let Some((last, _)) = uploaded.last() else { return Ok(()) };
+            after = Some(*last);
+            for (_, hash) in &uploaded {
+                candidates.remove(hash);
+            }
+        }
+    }
+
+    /// Removes what came of uploads that nobody has touched for too long; what a revision has of them stays.
+    async fn remove_expired_uploads(&self, lease: &Lease) -> Result<(), CollectError> {
+        loop {
+            self.step(lease)?;
+            let now = self.clock.now();
+            let expired = self.store.list_expired_uploads(now, UPLOADS).await?;
+            if expired.is_empty() {
+                return Ok(());
+            }
+            for id in expired {
+                self.step(lease)?;
+                self.blobs.remove_pieces(id).await?;
+                self.store.delete_expired_upload(lease, id, now).await?;
+            }
+        }
     }
 
     /// A manifest, which may have gone with its workspace since it was listed.

@@ -12,6 +12,8 @@ use super::{FileEntry, Manifest, ManifestError};
 pub(crate) enum Change {
     /// Creates or replaces; `executable: None` keeps what is there.
     Write { path: String, content: Bytes, executable: Option<bool>, expected: Expected },
+    /// As `Write`, with a content that is there already.
+    Place { path: String, hash: Hash, size: u64, executable: Option<bool>, expected: Expected },
     /// Deletes a file that exists.
     Delete { path: String, expected: Expected },
     /// Renames a file that exists to a name that is free.
@@ -41,9 +43,10 @@ impl Change {
     /// The file that the change is about, and what it expects of it.
     pub(crate) fn target(&self) -> (&str, Expected) {
         match self {
-            Self::Write { path, expected, .. } | Self::Delete { path, expected } | Self::Rename { path, expected, .. } => {
-                (path, *expected)
-            }
+            Self::Write { path, expected, .. }
+            | Self::Place { path, expected, .. }
+            | Self::Delete { path, expected }
+            | Self::Rename { path, expected, .. } => (path, *expected),
         }
     }
 }
@@ -79,6 +82,11 @@ pub(crate) fn apply(base: &Manifest, changes: Vec<Change>) -> Result<(Manifest, 
                     FileEntry { path: path.clone(), size: content.len() as u64, hash, executable: executable.unwrap_or(before) };
                 files.insert(path, entry);
                 contents.push((hash, content));
+            }
+            Change::Place { path, hash, size, executable, .. } => {
+                let before = files.get(&path).is_some_and(|e| e.executable);
+                let entry = FileEntry { path: path.clone(), size, hash, executable: executable.unwrap_or(before) };
+                files.insert(path, entry);
             }
             Change::Delete { path, .. } => {
                 if files.remove(&path).is_none() {

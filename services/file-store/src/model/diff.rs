@@ -124,10 +124,14 @@ pub(crate) fn changed_files<'a>(old: &'a Manifest, new: &'a Manifest) -> Vec<Cha
     }
 }
 
+/// Larger files are not compared, however little they differ.
+const MAX_COMPARED: u64 = 64 << 20;
+
 /// True when the sizes alone say that the difference passes its limit, so that nobody needs to read the files.
 pub(crate) fn too_large_to_diff(changed: &Changed<'_>) -> bool {
     let size = |e: Option<&FileEntry>| e.map_or(0, |e| e.size);
-    size(changed.old).abs_diff(size(changed.new)) > MAX_UNIFIED as u64
+    let (old, new) = (size(changed.old), size(changed.new));
+    old.abs_diff(new) > MAX_UNIFIED as u64 || old.max(new) > MAX_COMPARED
 }
 
 /// The difference of one file. After `deadline` it is still right, but no longer the shortest.

@@ -12,6 +12,7 @@ mod refusals;
 mod replicas;
 mod revisions;
 mod secrets;
+mod uploads;
 mod workspaces;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use slipway_proto::filestore as pb;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
 use slipway_proto::filestore::overlay_service_client::OverlayServiceClient;
 use slipway_proto::filestore::secret_service_client::SecretServiceClient;
+use slipway_proto::filestore::transfer_service_client::TransferServiceClient;
 use slipway_rpc::{Caller, Channel, Ctx, IdentityKey, ProjectId, Running, Scope, Server, UserId};
 use slipway_storage::{Durability, StoreSettings};
 use slipway_testkit::postgres::Postgres;
@@ -44,11 +46,15 @@ use crate::{Deps, Settings, build, build_with};
 pub(super) type Client = FileStoreServiceClient<Channel>;
 pub(super) type Overlays = OverlayServiceClient<Channel>;
 
+/// Where links lead.
+pub(super) const GATEWAY: &str = "https://gateway.example";
+
 /// A file store that runs, and what it told the bus.
 pub(super) struct House {
     pub(super) client: Client,
     pub(super) overlays: Overlays,
     pub(super) secrets: SecretServiceClient<Channel>,
+    pub(super) transfer: TransferServiceClient<Channel>,
     pub(super) clock: Clock,
     pub(super) collector: Collector,
     running: Option<Running>,
@@ -108,14 +114,16 @@ impl House {
         let told = Arc::new(Told::default());
         bus.subscribe("test", ">", told.clone()).await.unwrap();
         let store = StoreSettings { url: place.database.clone(), durability: Durability::Process, ..Default::default() };
-        let deps = Deps { data_dir: place.dir.path().to_owned(), store, bus };
+        let gateway = Some(GATEWAY.to_owned());
+        let deps = Deps { data_dir: place.dir.path().to_owned(), store, bus, gateway };
         // Nobody here dies with a request on the way.
         let collector = build_with(&settings, deps, &mut server, clock.clone(), Duration::ZERO).await.unwrap();
         let client = Client::new(server.channel());
         let overlays = Overlays::new(server.channel());
         let secrets = SecretServiceClient::new(server.channel());
+        let transfer = TransferServiceClient::new(server.channel());
         let running = Some(server.start().await);
-        Self { client, overlays, secrets, clock, collector, running, told, place, settings }
+        Self { client, overlays, secrets, transfer, clock, collector, running, told, place, settings }
     }
 
     /// Stops and starts again on the same directory.
@@ -277,8 +285,7 @@ pub(super) fn header(workspace: &str, base: &str, format: pb::ArchiveFormat) -> 
         workspace_id: workspace.into(),
         format: format.into(),
         base_revision_id: base.into(),
-        message: String::new(),
-        request_id: String::new(),
+        ..Default::default()
     }
 }
 

@@ -19,7 +19,7 @@ use super::writing::Writing;
 use crate::archive::{ArchiveError, Content, Extracted, Format, Limits, MAX_ARCHIVE_BYTES, Packer, extract, inspect};
 use crate::blobs::{BlobError, Blobs, PIECE, Reader};
 use crate::error::Error;
-use crate::model::{At, ChangeError, FileEntry, Manifest, Revision, RevisionKind};
+use crate::model::{At, ChangeError, FileEntry, MAX_FILE_BYTES, Manifest, Revision, RevisionKind};
 use crate::store::RequestKey;
 
 /// The size of an exported message.
@@ -32,6 +32,8 @@ pub(crate) struct Import {
     pub(crate) format: Format,
     pub(crate) base: Option<Uuid>,
     pub(crate) message: String,
+    /// The archive, if it was uploaded before.
+    pub(crate) content: Option<Hash>,
     pub(crate) key: RequestKey,
 }
 
@@ -41,13 +43,14 @@ pub(crate) struct Upload {
     file: tokio::fs::File,
     hasher: Hasher,
     size: u64,
+    limit: u64,
 }
 
 impl Upload {
     /// More of the archive.
     pub(crate) async fn write(&mut self, chunk: Bytes) -> Result<(), Error> {
         self.size += chunk.len() as u64;
-        if self.size > MAX_ARCHIVE_BYTES {
+        if self.size > self.limit {
             return Err(Error::UploadTooLarge);
         }
         self.hasher.update(&chunk);
@@ -66,12 +69,23 @@ impl FileStore {
         self.get_workspace(ctx, workspace).await?;
         let dir = self.spool.clone();
         let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(dir)).await??;
-        Ok(Upload { file: file.into(), hasher: Hasher::new(), size: 0 })
+        Ok(Upload { file: file.into(), hasher: Hasher::new(), size: 0, limit: MAX_ARCHIVE_BYTES })
+    }
+
+    /// Fetches an archive that was uploaded before.
+    pub(crate) async fn fetch_upload(&self, ctx: &Ctx, upload: &mut Upload, hash: Hash) -> Result<(), Error> {
+        let size = self.uploaded(ctx, hash).await?;
+        let mut pieces = std::pin::pin!(self.blobs.read(hash, size, 0..size));
+        upload.limit = MAX_FILE_BYTES;
+        while let Some(piece) = pieces.try_next().await? {
+            upload.write(piece).await?;
+        }
+        Ok(())
     }
 
     /// Replaces the files of a workspace by those of an archive, as one revision.
     pub(crate) async fn import(&self, ctx: &Ctx, import: Import, upload: Upload) -> Result<Revision, Error> {
-        let Import { workspace_id, format, base, message, mut key } = import;
+        let Import { workspace_id, format, base, message, content: _, mut key } = import;
         let (file, hash) = upload.finish().await?;
         // The archive is part of the request, though it came after the header.
         key.payload_hash = *Hasher::new().update(&key.payload_hash).update(hash.as_bytes()).finalize().as_bytes();

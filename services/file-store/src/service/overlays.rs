@@ -123,7 +123,8 @@ impl FileStore {
             if let Some(expected) = &expected {
                 check_etag(expected, &overlay)?;
             }
-            let (manifest, contents) = self.apply(manifest, changes.clone()).await?;
+            let changes = self.place_contents(ctx, &writing, &manifest, changes.clone()).await?;
+            let (manifest, contents) = self.apply(manifest, changes).await?;
             let contents = stream::iter(contents).map(|(hash, content)| self.put(&writing, hash, content));
             contents.buffer_unordered(WRITES).try_collect::<()>().await?;
             self.adopt(ctx, &writing, &overlay, &manifest).await?;

@@ -68,18 +68,23 @@ impl FileStore {
         Ok((tree.pin.revision(), cut_page(rows, request.size, |e| e.path.len() + 96, token)))
     }
 
-    /// One file: its entry, and its bytes piece by piece.
+    /// One file: its entry, and its bytes from an offset on, piece by piece; no more than `length` of them unless that is 0.
     pub(crate) async fn read_file(
         &self,
         ctx: &Ctx,
         workspace: Uuid,
         at: At,
         path: String,
+        (offset, length): (u64, u64),
     ) -> Result<(FileEntry, impl Stream<Item = Result<bytes::Bytes, BlobError>> + Send + use<>), Error> {
         let tree = self.tree_some(ctx, workspace, at).await?;
         let manifest = self.manifest(tree.hash).await?;
         let Some(entry) = manifest.find(&path).cloned() else { return Err(Error::FileNotFound { path }) };
-        let content = self.blobs.read(entry.hash, entry.size);
+        if offset > entry.size {
+            return Err(Error::OffsetBeyond { size: entry.size });
+        }
+        let end = if length == 0 { entry.size } else { entry.size.min(offset.saturating_add(length)) };
+        let content = self.blobs.read(entry.hash, entry.size, offset..end);
         Ok((entry, content))
     }
 

@@ -122,8 +122,9 @@ impl FileStore {
             // The same request may have landed since.
             return self.find_first(ctx, *workspace_id, key).await?.ok_or(Error::Stale { head });
         }
-        let (mut manifest, contents) = self.apply(base_files.clone(), changes.clone()).await?;
         let writing = self.start_writing().await?;
+        let changes = self.place_contents(ctx, &writing, &base_files, changes.clone()).await?;
+        let (mut manifest, contents) = self.apply(base_files.clone(), changes).await?;
         let contents = stream::iter(contents).map(|(hash, content)| self.put(&writing, hash, content));
         let contents = contents.buffer_unordered(WRITES).try_collect::<()>();
         if is_stale {

@@ -120,6 +120,19 @@ impl FileStore {
         Ok(true)
     }
 
+    /// Waits until a content that is about to be written will not be removed.
+    pub(super) async fn await_write(&self, writing: &Writing, hash: Hash) -> Result<(), Error> {
+        self.must_write(writing, hash).await.map(drop)
+    }
+
+    /// Takes over a content that is there already: waits while it is condemned, and looks that it is there.
+    pub(super) async fn hold(&self, writing: &Writing, hash: Hash) -> Result<(), Error> {
+        if self.must_write(writing, hash).await? && !self.blobs.exists(hash).await? {
+            return Err(Error::ContentNotFound { hash });
+        }
+        Ok(())
+    }
+
     /// After the epoch has moved: makes sure that everything is still there, and stays.
     pub(super) async fn renew(&self, writing: &mut Writing) -> Result<(), Error> {
         writing.epoch = self.store.epoch().await?;

@@ -1,5 +1,7 @@
 //! The rows of the tables, and how they become the model and back.
 
+pub(super) mod upload;
+
 use crate::error::Error;
 
 /// Numbers of the model are never that large.

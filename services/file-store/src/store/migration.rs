@@ -1,6 +1,7 @@
 //! The migrations of the file store's tables, for both engines.
 
 mod secrets;
+mod uploads;
 
 use async_trait::async_trait;
 use sea_orm::sea_query::{ColumnDef, ForeignKey, ForeignKeyAction, Index, Query, Table};
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
         all.push(Box::new(Overlays));
         all.push(Box::new(Merges));
         all.push(Box::new(secrets::Secrets));
+        all.push(Box::new(uploads::Uploads));
         all
     }
 }

@@ -44,7 +44,7 @@ fn content(n: u8, size: usize) -> (Hash, Bytes) {
 }
 
 async fn read(blobs: &Blobs, hash: Hash, size: usize) -> Result<Vec<u8>, BlobError> {
-    let pieces: Vec<Bytes> = blobs.read(hash, size as u64).try_collect().await?;
+    let pieces: Vec<Bytes> = blobs.read(hash, size as u64, 0..size as u64).try_collect().await?;
     Ok(pieces.concat())
 }
 

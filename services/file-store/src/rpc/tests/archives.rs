@@ -27,7 +27,7 @@ fn symlink() -> Vec<u8> {
     tar.into_inner().unwrap().finish().unwrap()
 }
 
-fn files_below(dir: &Path) -> usize {
+pub(super) fn files_below(dir: &Path) -> usize {
     let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
     entries.map(|path| if path.is_dir() { files_below(&path) } else { 1 }).sum()
 }

@@ -64,14 +64,40 @@ async fn a_link_ends() {
 }
 
 #[tokio::test]
-async fn a_directory_has_no_links() {
+async fn a_link_leads_to_the_gateway_where_there_is_no_bucket() {
     let house = House::start().await;
     let user = User::of(&house);
     let id = user.workspace("w").await.id;
     user.commit(&id, vec![write("a", "1")]).await;
-    let (code, reason, _) = refusal(user.link(&id, "", "a", 0).await);
-    assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "LINK_UNSUPPORTED"));
-    assert_eq!(super::reason(user.link(&id, "", "b", 0).await), "FILE_NOT_FOUND");
+    let link = user.link(&id, "", "a", 0).await.unwrap();
+    assert!(link.url.starts_with(GATEWAY) && link.method == "GET", "{}", link.url);
+    assert_eq!(link.file.unwrap().size, 1);
+    assert_eq!(reason(user.link(&id, "", "b", 0).await), "FILE_NOT_FOUND");
     assert_eq!(fields(user.link(&id, "", "a", 3_601).await), ["ttl_seconds"]);
     assert_eq!(fields(user.link(&id, "", "", 0).await), ["path"]);
+}
+
+#[tokio::test]
+async fn a_bucket_can_be_passed_over() {
+    let Some(server) = S3::shared().await else { return };
+    let links = crate::LinkSettings { url: "http://elsewhere:1".to_owned(), via: crate::LinkWay::Gateway };
+    let house = House::with(Settings { links, ..buckets::on(server) }).await;
+    let user = User::of(&house);
+    let id = user.workspace("w").await.id;
+    user.commit(&id, vec![write("a", "1")]).await;
+    let url = user.link(&id, "", "a", 0).await.unwrap().url;
+    assert!(url.starts_with("http://elsewhere:1/files/"), "{url}");
+}
+
+#[tokio::test]
+async fn an_upload_has_links_too() {
+    let house = House::start().await;
+    let user = User::of(&house);
+    let sender = uploads::Sender::of(&house, &user);
+    let upload = sender.begin(uploads::sized(3)).await.unwrap();
+    let link = sender.link(&upload.id, "text/plain").await.unwrap();
+    assert!(link.url.starts_with(GATEWAY) && link.method == "PUT", "{}", link.url);
+    assert_eq!(link.upload.unwrap(), upload);
+    assert_eq!(reason(uploads::Sender::of(&house, &User::of(&house)).link(&upload.id, "").await), "UPLOAD_NOT_FOUND");
+    assert_eq!(fields(sender.link(&upload.id, "a\u{e9}").await), ["content_type"]);
 }

@@ -157,7 +157,7 @@ async fn what_looking_costs() {
         user.import(header(&id, "", pb::ArchiveFormat::TarGz), &archive).await.unwrap();
         let imported = began.elapsed();
         let began = Instant::now();
-        user.commit(&id, vec![write("one", "more")]).await;
+        user.commit(&id, vec![write("d0/f0.yaml", "changed: true\n")]).await;
         println!("{secrets:?}: import of 20,000 files {imported:?}, commit of one {:?}", began.elapsed());
     }
 }
