@@ -169,7 +169,7 @@ impl Fault {
     /// True when the same call may soon succeed without anyone changing anything: a budget is seldom full again soon.
     pub fn is_retryable(&self) -> bool {
         matches!(self.code(), Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded)
-            && !matches!(self.reason, Reason::MessageTooLarge | Reason::BudgetExhausted)
+            && !matches!(self.reason, Reason::MessageTooLarge | Reason::BudgetExhausted | Reason::QuotaExceeded)
     }
 
     fn log(&self) {
@@ -235,6 +235,7 @@ fn code_of(reason: Reason) -> Code {
         R::CredentialsMissing | R::CredentialsInvalid => Code::Unauthenticated,
         R::ScopeInsufficient => Code::PermissionDenied,
         R::RateLimited | R::MessageTooLarge | R::ProviderRateLimited | R::BudgetExhausted => Code::ResourceExhausted,
+        R::QuotaExceeded => Code::ResourceExhausted,
         R::MethodUnknown => Code::Unimplemented,
         R::ServiceUnavailable | R::ProviderUnavailable | R::ProviderTimeout | R::ProviderOverloaded => Code::Unavailable,
         R::DeadlineExceeded => Code::DeadlineExceeded,
@@ -248,7 +249,7 @@ fn code_of(reason: Reason) -> Code {
         R::ChangeConflict | R::EmbedderUnavailable | R::ProviderAuthFailed | R::ProviderCreditExhausted => {
             Code::FailedPrecondition
         }
-        R::MergeConflict => Code::FailedPrecondition,
+        R::MergeConflict | R::FileNotText => Code::FailedPrecondition,
         R::SecretFound | R::ContentNotFound | R::UploadIncomplete | R::UploadCorrupt | R::UploadsFull => Code::FailedPrecondition,
         R::UploadNotFound => Code::NotFound,
         R::UploadOffsetWrong => Code::Aborted,

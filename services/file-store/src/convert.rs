@@ -1,5 +1,6 @@
 //! Between the API's messages and the model: every limit of a field is checked here.
 
+mod history;
 mod overlay;
 mod secrets;
 mod transfer;
@@ -22,6 +23,7 @@ use crate::model::{
 use crate::service::{Commit, DiffRequest, DownloadLink, Import, Page, PageRequest, Restore, Search, Searched};
 use crate::store::RequestKey;
 
+pub(crate) use history::{blame, blamed, change, file_history, history, watch};
 pub(crate) use overlay::{change_overlay, commit_overlay, create_overlay, list_overlays, overlay, overlay_id, preview};
 pub(crate) use secrets::{list_secrets, secrets};
 pub(crate) use transfer::{begin_upload, upload, upload_id, upload_link, upload_linked, upload_part};
@@ -225,7 +227,8 @@ pub(crate) fn commit(mut request: pb::CommitRevisionRequest) -> Result<Commit, F
 fn changes(check: &mut Check, changes: Vec<pb::FileChange>) -> Result<Vec<Change>, Error> {
     check.ensure(!changes.is_empty(), "changes", "is required");
     check.ensure(changes.len() <= MAX_CHANGES, "changes", format!("has more than {MAX_CHANGES} elements"));
-    let decoded: Vec<_> = changes.into_iter().take(MAX_CHANGES).enumerate().map(|(n, c)| change(check, n, c.change)).collect();
+    let decoded: Vec<_> =
+        changes.into_iter().take(MAX_CHANGES).enumerate().map(|(n, c)| file_change(check, n, c.change)).collect();
     decoded.into_iter().flatten().collect()
 }
 
@@ -243,7 +246,7 @@ fn expected(check: &mut Check, field: String, hash: Option<String>) -> Expected 
     }
 }
 
-fn change(check: &mut Check, n: usize, change: Option<pb::file_change::Change>) -> Option<Result<Change, Error>> {
+fn file_change(check: &mut Check, n: usize, change: Option<pb::file_change::Change>) -> Option<Result<Change, Error>> {
     use pb::file_change::Change as C;
     match change {
         None => {
@@ -379,15 +382,22 @@ pub(crate) fn searched(found: Searched) -> pb::SearchFilesResponse {
     pb::SearchFilesResponse { matches, truncated: found.truncated, revision_id: text(found.revision_id) }
 }
 
-pub(crate) fn file_diff(diff: FileDiff) -> pb::FileDiff {
-    let status = match diff.status {
+fn file_status(status: FileStatus) -> pb::FileStatus {
+    match status {
         FileStatus::Added => pb::FileStatus::Added,
         FileStatus::Modified => pb::FileStatus::Modified,
         FileStatus::Deleted => pb::FileStatus::Deleted,
-    };
+        FileStatus::Renamed => pb::FileStatus::Renamed,
+    }
+}
+
+pub(crate) fn file_diff(diff: FileDiff) -> pb::FileDiff {
+    let (old_path, similarity) = diff.renamed.unwrap_or_default();
     pb::FileDiff {
         path: diff.path,
-        status: status.into(),
+        old_path,
+        similarity,
+        status: file_status(diff.status).into(),
         unified: diff.unified,
         hunks: diff.hunks.into_iter().map(hunk).collect(),
         binary: diff.binary,

@@ -28,6 +28,8 @@ pub(crate) enum Error {
     EtagMismatch { etag: String },
     #[error("the revision has no such file")]
     FileNotFound { path: String },
+    #[error("the file is not UTF-8 text, or larger than 4 MiB")]
+    NotText { path: String },
     #[error(transparent)]
     Path(#[from] PathError),
     #[error(transparent)]
@@ -76,6 +78,10 @@ pub(crate) enum Error {
     NotCollected(String),
     #[error("contents that the change needs were just removed as unused; send it again")]
     Swept,
+    #[error("the cursor is beyond revision {latest}, which is the newest")]
+    CursorOutOfRange { oldest: u64, latest: u64 },
+    #[error("the {quota} would have {bytes} bytes, and may have {limit}; ask for more, or delete what is not needed")]
+    Quota { quota: &'static str, subject: String, bytes: u64, limit: u64 },
     #[error("a stored value cannot be read: {0}")]
     Corrupt(&'static str),
     #[error("a file of ours failed")]
@@ -93,6 +99,7 @@ impl From<Error> for Fault {
             Error::OverlayNotFound => Self::new(Reason::OverlayNotFound, message),
             Error::EtagMismatch { etag } => Self::new(Reason::EtagMismatch, message).with("etag", etag),
             Error::FileNotFound { path } => Self::new(Reason::FileNotFound, message).with("path", path),
+            Error::NotText { path } => Self::new(Reason::FileNotText, message).with("path", path),
             Error::Path(e) => Self::new(Reason::PathInvalid, message).with("path", e.path),
             Error::Pattern(_) => Self::new(Reason::PatternInvalid, message),
             Error::Archive(e) => refuse_archive(e, message),
@@ -134,6 +141,14 @@ impl From<Error> for Fault {
             Error::UploadsFull { limit } => Self::new(Reason::UploadsFull, message).with("limit", limit),
             Error::RequestIdReused { first_id } => Self::new(Reason::RequestIdReused, message).with("first_id", first_id),
             Error::PageTokenInvalid => Self::new(Reason::PageTokenInvalid, message),
+            Error::CursorOutOfRange { oldest, latest } => {
+                Self::new(Reason::CursorOutOfRange, message).with("oldest", oldest).with("latest", latest)
+            }
+            Error::Quota { quota, subject, bytes, limit } => Self::new(Reason::QuotaExceeded, message)
+                .with("quota", quota)
+                .with("limit_bytes", limit)
+                .with("bytes", bytes)
+                .quota(format!("{quota}:{subject}"), format!("would have {bytes} bytes, and may have {limit}")),
             Error::LinkUnsupported => Self::new(Reason::LinkUnsupported, message),
             Error::NotCollected(_) => Self::new(Reason::ServiceUnavailable, message).retry_after(STORE_BACK),
             Error::Swept => Self::new(Reason::ServiceUnavailable, message).retry_after(STORE_BACK),

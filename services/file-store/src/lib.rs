@@ -1,7 +1,7 @@
 //! The file store: workspaces and their revisions, the only owner of file contents.
 //!
-//! It serves `FileStoreService`, `OverlayService`, `TransferService` and `SecretService` of `slipway.filestore.v1`, owns the
-//! tables `workspace`, `revision`, `overlay`, `upload`, `upload_piece`, `secret_report`, `garbage` and `collection` and the blobs, publishes
+//! It serves the services of `slipway.filestore.v1`, owns the tables `workspace`, `revision`, `overlay`, `project_usage`, `upload`,
+//! `upload_piece`, `secret_report`, `garbage` and `collection` and the blobs, publishes
 //! `revision.committed` and `workspace.deleted`, and calls nobody.
 //!
 //! A content is a blob named by its BLAKE3 hash, and so is a manifest, the list of a revision's files; a row of `revision`
@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use slipway_bus::Bus;
 use slipway_proto::filestore::file_store_service_server::FileStoreServiceServer;
+use slipway_proto::filestore::history_service_server::HistoryServiceServer;
 use slipway_proto::filestore::overlay_service_server::OverlayServiceServer;
 use slipway_proto::filestore::secret_service_server::SecretServiceServer;
 use slipway_proto::filestore::transfer_service_server::TransferServiceServer;
@@ -38,7 +39,7 @@ use blobs::Blobs;
 use clock::Clock;
 use garbage::Collector;
 pub use settings::{
-    CacheSettings, GcSettings, LinkSettings, LinkWay, OverlaySettings, S3Settings, SecretScan, Settings, UploadSettings,
+    CacheSettings, GcSettings, LinkSettings, LinkWay, OverlaySettings, QuotaSettings, S3Settings, SecretScan, Settings, UploadSettings,
 };
 pub use store::Migrator;
 use tokio_util::sync::CancellationToken;
@@ -88,6 +89,7 @@ async fn build_with(
     server.add_task("file-store garbage", collector.clone().run(server.shutdown()));
     let links = service::Links::new(&settings.links, deps.gateway, server.key().links());
     let service = Arc::new(service::FileStore::new(store, blobs, spool, settings, collector.clone(), clock, links));
+    server.add_service(HistoryServiceServer::new(rpc::Histories::new(service.clone())));
     server.add_service(OverlayServiceServer::new(rpc::Overlays::new(service.clone())));
     server.add_service(SecretServiceServer::new(rpc::SecretsRpc::new(service.clone())));
     server.add_service(TransferServiceServer::new(rpc::TransferRpc::new(service.clone())));

@@ -1,5 +1,6 @@
 //! The domain of the file store: workspaces, revisions, files, and the rules they keep. No async, no I/O.
 
+mod blame;
 mod change;
 mod diff;
 mod manifest;
@@ -13,9 +14,13 @@ mod upload;
 
 use uuid::Uuid;
 
+#[cfg(test)]
+pub(crate) use merge::tests as tests_with_git;
+
+pub(crate) use blame::{Blame, BlameRange};
 pub(crate) use change::{Change, ChangeError, Expected, apply};
 pub(crate) use diff::{
-    Changed, DiffLine, FileDiff, FileStatus, Hunk, LineKind, Side, changed_files, diff_file, too_large_to_diff,
+    Changed, DiffLine, FileDiff, FileStatus, Hunk, LineKind, Names, Side, changed_files, diff_file, too_large_to_diff,
 };
 pub(crate) use manifest::{Clash, FileEntry, Manifest, ManifestError, check_tree};
 pub(crate) use merge::{Conflict, ConflictKind, ContentMerge, LineClash, Lines, Merged, merge_lines, plan};

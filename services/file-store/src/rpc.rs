@@ -1,5 +1,6 @@
 //! `slipway.filestore.v1.FileStoreService`: decode, call the use case, encode. The other services of the package are beside.
 
+mod histories;
 mod overlays;
 mod secrets;
 mod transfer;
@@ -18,6 +19,7 @@ use crate::convert;
 use crate::error::Error;
 use crate::service::FileStore;
 
+pub(crate) use histories::Histories;
 pub(crate) use overlays::Overlays;
 pub(crate) use secrets::SecretsRpc;
 pub(crate) use transfer::TransferRpc;

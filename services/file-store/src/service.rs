@@ -3,13 +3,16 @@
 mod archives;
 mod compare;
 mod garbage;
+mod history;
 mod links;
 mod merging;
 mod overlays;
+mod quotas;
 mod read;
 mod revisions;
 mod secrets;
 mod uploads;
+mod watch;
 mod writing;
 
 use std::path::PathBuf;
@@ -28,13 +31,15 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::events;
 use crate::garbage::Collector;
-use crate::model::{At, Manifest, Pin, Revision, Tree, Workspace};
+use crate::model::{At, Manifest, Pin, Rename, Revision, Tree, Workspace};
 use crate::settings::{SecretScan, Settings, UploadSettings};
 use crate::store::{RequestKey, WorkspaceStore};
+use quotas::Quotas;
 use writing::Writing;
 
 pub(crate) use archives::Import;
 pub(crate) use compare::DiffRequest;
+pub(crate) use history::{Event as HistoryEvent, HistoryRequest};
 pub(crate) use links::{DownloadLink, Links, UploadLink};
 pub(crate) use merging::{Outcome, Preview};
 pub(crate) use overlays::{NewOverlay, OverlayChange, OverlayCommit};
@@ -42,9 +47,13 @@ pub(crate) use read::{Search, Searched};
 pub(crate) use revisions::{Commit, Restore};
 pub(crate) use secrets::Secrets;
 pub(crate) use uploads::BeginUpload;
+pub(crate) use watch::Change as WatchedChange;
 
 /// A page of a listing stays below this many bytes, so that it fits into a message.
 pub(crate) const PAGE_BYTES: usize = 3 << 20;
+
+/// How many renamed files are remembered.
+const RENAMES: u64 = 20_000;
 
 /// One page of a listing.
 #[derive(Debug)]
@@ -67,12 +76,17 @@ pub(crate) struct FileStore {
     store: WorkspaceStore,
     blobs: Blobs,
     manifests: Cache<Hash, Arc<Manifest>>,
+    /// Which files have another name, from one manifest to another.
+    renames: Cache<(Hash, Hash), Arc<Vec<Rename>>>,
     /// Where uploads and large contents lie while they are worked on.
     spool: PathBuf,
     /// Calls that take much processor time or memory wait for each other here.
     heavy: Arc<Semaphore>,
     collector: Collector,
     clock: Clock,
+    /// Counts what this process committed.
+    landed: tokio::sync::watch::Sender<u64>,
+    quotas: Quotas,
     /// An overlay that nobody changes for so long goes.
     overlay_idle: Duration,
     secret_scan: SecretScan,
@@ -93,11 +107,30 @@ impl FileStore {
     ) -> Self {
         let weigh = |_: &Hash, manifest: &Arc<Manifest>| u32::try_from(manifest.weight()).unwrap_or(u32::MAX);
         let manifests = Cache::builder().weigher(weigh).max_capacity(settings.manifest_cache_mib << 20).build();
+        let weigh = |_: &(Hash, Hash), found: &Arc<Vec<Rename>>| u32::try_from(found.len() + 1).unwrap_or(u32::MAX);
+        let renames = Cache::builder().weigher(weigh).max_capacity(RENAMES).build();
         let heavy = Arc::new(Semaphore::new(settings.heavy_calls));
+        let quotas = Quotas::new(&settings.quotas);
         let overlay_idle = settings.overlays.idle();
         let (secret_scan, secrets) = (settings.secrets, Cache::new(secrets::REMEMBERED));
         let uploads = settings.uploads.clone();
-        Self { store, blobs, manifests, spool, heavy, collector, clock, overlay_idle, secret_scan, secrets, uploads, links }
+        Self {
+            store,
+            blobs,
+            manifests,
+            renames,
+            spool,
+            heavy,
+            collector,
+            clock,
+            landed: Default::default(),
+            quotas,
+            overlay_idle,
+            secret_scan,
+            secrets,
+            uploads,
+            links,
+        }
     }
 
     /// Makes an empty workspace.
@@ -136,6 +169,7 @@ impl FileStore {
         }
         write.emit(&events::workspace_deleted(ctx, id, now_micros())).await?;
         write.commit().await?;
+        self.announce();
         tracing::info!(workspace = %id, "a workspace is deleted");
         Ok(())
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::model::MAX_FILE_BYTES;
+
 const MINUTES_MAX: u64 = 525_600;
 
 /// Settings of the file store, the section `[file_store]`.
@@ -30,6 +32,8 @@ pub struct Settings {
     pub uploads: UploadSettings,
     /// What becomes of a commit or import whose files hold what looks like a secret.
     pub secrets: SecretScan,
+    /// How much may be kept.
+    pub quotas: QuotaSettings,
     /// How many MiB of revisions' file lists are kept in memory.
     pub manifest_cache_mib: u64,
     /// How many archives, and differences of large files, are worked on at once; the others wait.
@@ -205,6 +209,41 @@ impl OverlaySettings {
     }
 }
 
+/// How much may be kept, the section `[file_store.quotas]`. What is counted of a workspace is what its revisions brought: of each
+/// one the contents that the one before does not have. Deleting files gives nothing back, since older revisions have them;
+/// deleting the workspace does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuotaSettings {
+    /// The size of a file, in MiB.
+    pub file_mib: u64,
+    /// What a workspace may have, in MiB.
+    pub workspace_mib: u64,
+    /// What the workspaces of a project may have together, in MiB.
+    pub project_mib: u64,
+}
+
+impl Default for QuotaSettings {
+    fn default() -> Self {
+        Self { file_mib: MAX_FILE_BYTES >> 20, workspace_mib: 10 << 10, project_mib: 100 << 10 }
+    }
+}
+
+impl QuotaSettings {
+    fn check(&self) -> Result<(), String> {
+        let most = MAX_FILE_BYTES >> 20;
+        if !(1..=most).contains(&self.file_mib) {
+            return Err(format!("quotas.file_mib must be between 1 and {most}"));
+        }
+        for (key, value) in [("workspace_mib", self.workspace_mib), ("project_mib", self.project_mib)] {
+            if !(1..=1 << 40).contains(&value) {
+                return Err(format!("quotas.{key} must be between 1 and {}", 1_u64 << 40));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// An S3 bucket, the section `[file_store.s3]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -273,6 +312,7 @@ impl Default for Settings {
             links: LinkSettings::default(),
             uploads: UploadSettings::default(),
             secrets: SecretScan::default(),
+            quotas: QuotaSettings::default(),
             manifest_cache_mib: 64,
             heavy_calls: 4,
         }
@@ -290,6 +330,7 @@ impl Settings {
         self.overlays.check()?;
         self.links.check()?;
         self.uploads.check()?;
+        self.quotas.check()?;
         if self.cache.mib > 0 && self.s3.is_none() {
             return Err("cache.mib is for contents in a bucket; set s3, or leave it at 0".to_owned());
         }
@@ -320,6 +361,8 @@ mod tests {
         assert!(bad.check().unwrap_err().contains("heavy_calls"));
         let bad: Settings = serde_json::from_str(r#"{"overlays": {"idle_hours": 0}}"#).unwrap();
         assert!(bad.check().unwrap_err().contains("overlays.idle_hours"));
+        let bad: Settings = serde_json::from_str(r#"{"quotas": {"project_mib": 0}}"#).unwrap();
+        assert!(bad.check().unwrap_err().contains("quotas.project_mib"));
         let bad = Settings { manifest_cache_mib: 0, ..Settings::default() };
         assert!(bad.check().unwrap_err().contains("manifest_cache_mib"));
         assert!(serde_json::from_str::<Settings>(r#"{"unknown": 1}"#).is_err());

@@ -6,6 +6,7 @@ mod migration;
 mod overlay;
 mod secrets;
 mod upload;
+mod usage;
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -110,6 +111,24 @@ impl WorkspaceStore {
     }
 }
 
+impl WorkspaceStore {
+    /// The oldest first, those after the number `after`.
+    pub(crate) async fn list_revisions_after(
+        &self,
+        project: ProjectId,
+        workspace: Uuid,
+        after: u64,
+        limit: u64,
+    ) -> Result<Vec<Revision>, Error> {
+        let query = revision::Entity::find()
+            .filter(revision::Column::ProjectId.eq(project.0))
+            .filter(revision::Column::WorkspaceId.eq(workspace))
+            .filter(revision::Column::Number.gt(entity::to_i64(after)));
+        let rows = query.order_by_asc(revision::Column::Number).limit(limit).all(self.store.read()).await;
+        rows.map_err(StorageError::from)?.into_iter().map(revision::Model::into_revision).collect()
+    }
+}
+
 impl Write {
     /// What the request made, if it was carried out before.
     pub(crate) async fn claim(&self, project: ProjectId, key: &RequestKey) -> Result<Option<Uuid>, Error> {
@@ -146,6 +165,7 @@ impl Write {
 
     /// False when there is none.
     pub(crate) async fn delete_workspace(&self, project: ProjectId, id: Uuid) -> Result<bool, Error> {
+        self.discharge(project, id).await?;
         let revisions = revision::Entity::delete_many()
             .filter(revision::Column::ProjectId.eq(project.0))
             .filter(revision::Column::WorkspaceId.eq(id));

@@ -1,13 +1,14 @@
 //! Differences between two revisions: which files, and for each the unified text that `git apply` takes and the same in
 //! structure.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::time::Instant;
 
 use similar::{Algorithm, DiffOp, DiffTag, capture_diff_deadline, group_diff_ops};
 
-use super::{FileEntry, Manifest};
+use super::{FileEntry, Manifest, Rename};
 
 /// A difference longer than this is shown as binary.
 const MAX_UNIFIED: usize = 1 << 20;
@@ -20,14 +21,17 @@ pub(crate) enum FileStatus {
     Added,
     Modified,
     Deleted,
+    Renamed,
 }
 
-/// A file that differs: its entries on both sides.
+/// A file that differs: its entries on both sides. The older one of a renamed file has another path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Changed<'a> {
     pub(crate) path: &'a str,
     pub(crate) old: Option<&'a FileEntry>,
     pub(crate) new: Option<&'a FileEntry>,
+    /// Of a renamed file, in percent.
+    pub(crate) similarity: Option<u32>,
 }
 
 /// One side of a file's difference.
@@ -41,6 +45,8 @@ pub(crate) struct Side<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileDiff {
     pub(crate) path: String,
+    /// Of a renamed file: its name before, and how much of it is the same.
+    pub(crate) renamed: Option<(String, u32)>,
     pub(crate) status: FileStatus,
     /// Empty when binary.
     pub(crate) unified: String,
@@ -53,17 +59,26 @@ pub(crate) struct FileDiff {
 impl FileDiff {
     /// What is shown of files whose difference is not.
     pub(crate) fn binary(changed: &Changed<'_>) -> Self {
-        Self::new(changed.path, changed.old.is_some(), changed.new.is_some())
+        Self::new(&changed.names(), changed.old.is_some(), changed.new.is_some())
     }
 
-    fn new(path: &str, old: bool, new: bool) -> Self {
+    /// A file that has another name, and maybe another mode, and the same content.
+    pub(crate) fn moved(changed: &Changed<'_>) -> Self {
+        let side = |entry: Option<&FileEntry>| entry.map(|e| Side { content: &[], executable: e.executable });
+        let unified = file_header(&changed.names(), side(changed.old), side(changed.new));
+        Self { unified, binary: false, ..Self::binary(changed) }
+    }
+
+    fn new(names: &Names, old: bool, new: bool) -> Self {
         let status = match (old, new) {
             (false, _) => FileStatus::Added,
             (_, false) => FileStatus::Deleted,
+            _ if names.similarity.is_some() => FileStatus::Renamed,
             _ => FileStatus::Modified,
         };
         let (unified, hunks) = (String::new(), Vec::new());
-        Self { path: path.to_owned(), status, unified, hunks, binary: true, additions: 0, deletions: 0 }
+        let renamed = names.similarity.map(|similarity| (names.old.clone(), similarity));
+        Self { path: names.new.clone(), renamed, status, unified, hunks, binary: true, additions: 0, deletions: 0 }
     }
 
     /// At most how many bytes it takes in a message.
@@ -74,7 +89,8 @@ impl FileDiff {
             inner + if inner < 128 { 2 } else { 5 }
         };
         let hunk = |hunk: &Hunk| 32 + hunk.lines.iter().map(line).sum::<usize>();
-        64 + field(&self.path) + field(&self.unified) + self.hunks.iter().map(hunk).sum::<usize>()
+        let old_path = self.renamed.as_ref().map_or(0, |(path, _)| field(path));
+        64 + old_path + field(&self.path) + field(&self.unified) + self.hunks.iter().map(hunk).sum::<usize>()
     }
 }
 
@@ -105,8 +121,45 @@ pub(crate) struct DiffLine {
     pub(crate) no_newline: bool,
 }
 
-/// The files that differ, by path.
-pub(crate) fn changed_files<'a>(old: &'a Manifest, new: &'a Manifest) -> Vec<Changed<'a>> {
+/// What a file is called on both sides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    old: String,
+    new: String,
+    /// When they differ, in percent.
+    similarity: Option<u32>,
+}
+
+#[cfg(test)]
+impl Names {
+    /// The same on both sides.
+    pub(crate) fn same(path: &str) -> Self {
+        Self { old: path.to_owned(), new: path.to_owned(), similarity: None }
+    }
+}
+
+impl Changed<'_> {
+    pub(crate) fn names(&self) -> Names {
+        let old = self.old.map_or(self.path, |entry| &entry.path);
+        Names { old: old.to_owned(), new: self.path.to_owned(), similarity: self.similarity }
+    }
+}
+
+/// The files that differ, by path. Those that were renamed are one file, under the new name.
+pub(crate) fn changed_files<'a>(old: &'a Manifest, new: &'a Manifest, renames: &'a [Rename]) -> Vec<Changed<'a>> {
+    let gone: HashSet<&str> = renames.iter().map(|rename| rename.from.path.as_str()).collect();
+    let by_new: HashMap<&str, &Rename> = renames.iter().map(|rename| (rename.to.path.as_str(), rename)).collect();
+    let mut changed = differing_paths(old, new);
+    changed.retain(|file| file.new.is_some() || !gone.contains(file.path));
+    for file in changed.iter_mut().filter(|file| file.old.is_none()) {
+        if let Some(rename) = by_new.get(file.path) {
+            (file.old, file.similarity) = (Some(&rename.from), Some(rename.similarity));
+        }
+    }
+    changed
+}
+
+fn differing_paths<'a>(old: &'a Manifest, new: &'a Manifest) -> Vec<Changed<'a>> {
     let mut changed = Vec::new();
     let (mut olds, mut news) = (old.entries().iter().peekable(), new.entries().iter().peekable());
     loop {
@@ -119,7 +172,7 @@ pub(crate) fn changed_files<'a>(old: &'a Manifest, new: &'a Manifest) -> Vec<Cha
         let o = if order.is_le() { olds.next() } else { None };
         let n = if order.is_ge() { news.next() } else { None };
         if let Some(path) = n.or(o).map(|e| e.path.as_str()).filter(|_| o != n) {
-            changed.push(Changed { path, old: o, new: n });
+            changed.push(Changed { path, old: o, new: n, similarity: None });
         }
     }
 }
@@ -136,18 +189,18 @@ pub(crate) fn too_large_to_diff(changed: &Changed<'_>) -> bool {
 
 /// The difference of one file. After `deadline` it is still right, but no longer the shortest.
 pub(crate) fn diff_file(
-    path: &str,
+    names: &Names,
     old: Option<Side<'_>>,
     new: Option<Side<'_>>,
     context: usize,
     deadline: Option<Instant>,
 ) -> FileDiff {
-    let mut diff = FileDiff::new(path, old.is_some(), new.is_some());
+    let mut diff = FileDiff::new(names, old.is_some(), new.is_some());
     let (Some(old_text), Some(new_text)) = (text(old), text(new)) else { return diff };
     let Some(window) = Window::new(old_text, new_text, context) else { return diff };
 
     if old_text == new_text {
-        diff.unified = file_header(path, old, new);
+        diff.unified = file_header(names, old, new);
         diff.binary = false;
         return diff;
     }
@@ -158,9 +211,9 @@ pub(crate) fn diff_file(
             diff.additions += count(op.new_range().len());
         }
     }
-    diff.unified = file_header(path, old, new);
-    diff.unified.push_str(&name_header("---", "a", path, old.is_some()));
-    diff.unified.push_str(&name_header("+++", "b", path, new.is_some()));
+    diff.unified = file_header(names, old, new);
+    diff.unified.push_str(&name_header("---", "a", &names.old, old.is_some()));
+    diff.unified.push_str(&name_header("+++", "b", &names.new, new.is_some()));
     for group in group_diff_ops(ops, context) {
         window.write_hunk(&group, &mut diff);
         if diff.unified.len() > MAX_UNIFIED {
@@ -310,9 +363,9 @@ fn lines(text: &str) -> Option<Vec<&str>> {
     (count_lines(text.as_bytes()) <= MAX_LINES).then(|| text.split_inclusive('\n').collect())
 }
 
-fn file_header(path: &str, old: Option<Side<'_>>, new: Option<Side<'_>>) -> String {
+fn file_header(names: &Names, old: Option<Side<'_>>, new: Option<Side<'_>>) -> String {
     let mode = |side: Side<'_>| if side.executable { "100755" } else { "100644" };
-    let mut header = format!("diff --git {} {}\n", quote("a", path), quote("b", path));
+    let mut header = format!("diff --git {} {}\n", quote("a/", &names.old), quote("b/", &names.new));
     let _ = match (old, new) {
         (None, Some(new)) => writeln!(header, "new file mode {}", mode(new)),
         (Some(old), None) => writeln!(header, "deleted file mode {}", mode(old)),
@@ -321,6 +374,10 @@ fn file_header(path: &str, old: Option<Side<'_>>, new: Option<Side<'_>>) -> Stri
         }
         _ => Ok(()),
     };
+    if let Some(similarity) = names.similarity {
+        let (from, to) = (quote("", &names.old), quote("", &names.new));
+        let _ = write!(header, "similarity index {similarity}%\nrename from {from}\nrename to {to}\n");
+    }
     header
 }
 
@@ -330,12 +387,12 @@ fn name_header(mark: &str, side: &str, path: &str, exists: bool) -> String {
     }
     // As git does: a tab ends a name with blanks, so that no reader takes the rest for a time.
     let end = if path.contains(' ') { "\t" } else { "" };
-    format!("{mark} {}{end}\n", quote(side, path))
+    format!("{mark} {}{end}\n", quote(&format!("{side}/"), path))
 }
 
 /// A name as git writes it. Backslashes and control characters cannot be in a path.
 fn quote(side: &str, path: &str) -> String {
-    if path.contains('"') { format!("\"{side}/{}\"", path.replace('"', "\\\"")) } else { format!("{side}/{path}") }
+    if path.contains('"') { format!("\"{side}{}\"", path.replace('"', "\\\"")) } else { format!("{side}{path}") }
 }
 
 fn count(n: usize) -> u32 {

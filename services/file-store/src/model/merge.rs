@@ -219,5 +219,4 @@ impl Plan {
 }
 
 #[cfg(test)]
-#[path = "merge/tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -4,15 +4,18 @@ mod archives;
 mod buckets;
 mod compare;
 mod garbage;
+mod histories;
 mod links;
 mod merging;
 mod overlays;
+mod quotas;
 mod reading;
 mod refusals;
 mod replicas;
 mod revisions;
 mod secrets;
 mod uploads;
+mod watching;
 mod workspaces;
 
 use std::collections::HashMap;
@@ -55,6 +58,7 @@ pub(super) struct House {
     pub(super) overlays: Overlays,
     pub(super) secrets: SecretServiceClient<Channel>,
     pub(super) transfer: TransferServiceClient<Channel>,
+    pub(super) channel: Channel,
     pub(super) clock: Clock,
     pub(super) collector: Collector,
     running: Option<Running>,
@@ -122,8 +126,9 @@ impl House {
         let overlays = Overlays::new(server.channel());
         let secrets = SecretServiceClient::new(server.channel());
         let transfer = TransferServiceClient::new(server.channel());
+        let channel = server.channel();
         let running = Some(server.start().await);
-        Self { client, overlays, secrets, transfer, clock, collector, running, told, place, settings }
+        Self { client, overlays, channel, secrets, transfer, clock, collector, running, told, place, settings }
     }
 
     /// Stops and starts again on the same directory.
@@ -158,18 +163,24 @@ pub(super) struct User {
     pub(super) ctx: Ctx,
     pub(super) client: Client,
     pub(super) overlays: Overlays,
+    pub(super) channel: Channel,
 }
 
 impl User {
     pub(super) fn of(house: &House) -> Self {
         let caller = Caller::new(UserId(Uuid::now_v7()), Scope::Write);
         let ctx = Ctx::new(caller, ProjectId(Uuid::now_v7()), "test".to_owned(), None, String::new());
-        Self { ctx, client: house.client.clone(), overlays: house.overlays.clone() }
+        Self { ctx, client: house.client.clone(), overlays: house.overlays.clone(), channel: house.channel.clone() }
     }
 
     /// The same somebody at another replica.
     pub(super) fn at(&self, house: &House) -> Self {
-        Self { ctx: self.ctx.clone(), client: house.client.clone(), overlays: house.overlays.clone() }
+        Self {
+            ctx: self.ctx.clone(),
+            client: house.client.clone(),
+            overlays: house.overlays.clone(),
+            channel: house.channel.clone(),
+        }
     }
 
     pub(super) async fn workspace(&self, name: &str) -> pb::Workspace {

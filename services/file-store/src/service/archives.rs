@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
 use super::FileStore;
-use super::revisions::{Base, WRITES};
+use super::revisions::{Base, Draft, WRITES};
 use super::writing::Writing;
 use crate::archive::{ArchiveError, Content, Extracted, Format, Limits, MAX_ARCHIVE_BYTES, Packer, extract, inspect};
 use crate::blobs::{BlobError, Blobs, PIECE, Reader};
@@ -94,8 +94,8 @@ impl FileStore {
         }
         let writing = self.start_writing().await?;
         let manifest = self.unpack(&writing, file, format).await?;
-        let draft = self.draft(&writing, workspace_id, Base::Exactly(base), RevisionKind::Import, message, manifest).await?;
-        self.land(ctx, draft, Some(writing), &key).await
+        let draft = self.draft(ctx, &writing, workspace_id, Base::Exactly(base), message, manifest).await?;
+        self.land(ctx, Draft { kind: RevisionKind::Import, ..draft }, Some(writing), &key).await
     }
 
     /// Reads the archive to its end, then writes its files to the blob store.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{FileStore, PAGE_BYTES, Page, PageRequest, cursor};
 use crate::error::Error;
-use crate::model::{At, Changed, FileDiff, FileEntry, Pin, Side, changed_files, diff_file, too_large_to_diff};
+use crate::model::{At, Changed, FileDiff, FileEntry, Names, Pin, Side, changed_files, diff_file, too_large_to_diff};
 
 /// After this long a difference need no longer be the shortest.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -45,7 +45,8 @@ impl FileStore {
         let from = self.resolve_some(ctx, workspace_id, Some(from)).await?;
         let to = self.tree_again(ctx, workspace_id, to, before).await?.ok_or(Error::WorkspaceEmpty)?;
         let (old, new) = (self.manifest(from.hash).await?, self.manifest(to.hash).await?);
-        let changed = changed_files(&old, &new);
+        let renames = self.renames_between((from.hash, &old), (to.hash, &new)).await?;
+        let changed = changed_files(&old, &new, &renames);
         let done = after.map_or(0, |cursor| changed.partition_point(|c| c.path <= cursor.path.as_str()));
 
         let mut items: Vec<FileDiff> = Vec::new();
@@ -68,14 +69,17 @@ impl FileStore {
     }
 
     async fn diff(&self, changed: &Changed<'_>, context: usize) -> Result<FileDiff, Error> {
+        if changed.similarity.is_some() && changed.old.map(|e| e.hash) == changed.new.map(|e| e.hash) {
+            return Ok(FileDiff::moved(changed));
+        }
         if too_large_to_diff(changed) {
             return Ok(FileDiff::binary(changed));
         }
         let large = [changed.old, changed.new].into_iter().flatten().any(|e| e.size >= LARGE);
         let permit = if large { Some(self.heavy_call().await?) } else { None };
         let (old, new) = (self.side(changed.old).await?, self.side(changed.new).await?);
-        let path = changed.path.to_owned();
-        Ok(tokio::task::spawn_blocking(move || compare(&path, old, new, context, permit)).await?)
+        let names = changed.names();
+        Ok(tokio::task::spawn_blocking(move || compare(&names, old, new, context, permit)).await?)
     }
 
     async fn side(&self, entry: Option<&FileEntry>) -> Result<Option<(Bytes, bool)>, Error> {
@@ -85,13 +89,13 @@ impl FileStore {
 }
 
 fn compare(
-    path: &str,
+    names: &Names,
     old: Option<(Bytes, bool)>,
     new: Option<(Bytes, bool)>,
     context: usize,
     _permit: Option<OwnedSemaphorePermit>,
 ) -> FileDiff {
-    diff_file(path, as_side(&old), as_side(&new), context, Some(Instant::now() + PATIENCE))
+    diff_file(names, as_side(&old), as_side(&new), context, Some(Instant::now() + PATIENCE))
 }
 
 fn as_side(side: &Option<(Bytes, bool)>) -> Option<Side<'_>> {

@@ -125,6 +125,20 @@ impl FileStore {
         Ok(tokio::task::spawn_blocking(move || merge_contents(&file, &base, &ours, &theirs)).await?)
     }
 
+    /// As [`Self::renames`], remembered. Of files without content, too.
+    pub(super) async fn renames_between(
+        &self,
+        old: (Hash, &Manifest),
+        new: (Hash, &Manifest),
+    ) -> Result<Arc<Vec<Rename>>, Error> {
+        if let Some(known) = self.renames.get(&(old.0, new.0)).await {
+            return Ok(known);
+        }
+        let found = Arc::new(self.renames(old.1, new.1, true).await?);
+        self.renames.insert((old.0, new.0), found.clone()).await;
+        Ok(found)
+    }
+
     /// The files of `old` that have another name in `new`.
     pub(super) async fn renames(&self, old: &Manifest, new: &Manifest, empty: bool) -> Result<Vec<Rename>, Error> {
         let search = RenameSearch::new(old, new, empty);

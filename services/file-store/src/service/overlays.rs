@@ -13,7 +13,7 @@ use super::revisions::{Base, Draft, MERGES, RENEWALS, WRITES};
 use super::writing::Writing;
 use super::{FileStore, Page, PageRequest, cursor, cut_page};
 use crate::error::Error;
-use crate::model::{Change, Head, Manifest, Overlay, Revision, RevisionKind};
+use crate::model::{Change, Head, Manifest, Overlay, Revision};
 use crate::store::RequestKey;
 
 /// How often a change that names no version is made on what another one left.
@@ -174,12 +174,12 @@ impl FileStore {
         let (message, on) = (commit.message.clone(), head.map(|head| head.revision_id));
         let draft = if base == on || !commit.merge {
             // Its manifest is written like any other, unless it is known to be there.
-            self.draft(&writing, workspace_id, Base::Exactly(base), RevisionKind::Commit, message, (*files).clone()).await?
+            self.draft(ctx, &writing, workspace_id, Base::Exactly(base), message, (*files).clone()).await?
         } else {
             let (base_files, ours) =
                 tokio::try_join!(self.files_of(ctx, workspace_id, base), self.files_of(ctx, workspace_id, on))?;
             let merged = self.merge_into(&writing, base_files, (head, ours), files).await?;
-            let draft = self.draft(&writing, workspace_id, Base::Exactly(on), RevisionKind::Commit, message, merged).await?;
+            let draft = self.draft(ctx, &writing, workspace_id, Base::Exactly(on), message, merged).await?;
             Draft { merged_base_id: base, ..draft }
         };
         let draft = Draft { plan_id: commit.plan_id, overlay: Some((overlay.id, overlay.version)), ..draft };

@@ -90,6 +90,8 @@ pub(super) struct Draft {
     pub(super) restored_from_id: Option<Uuid>,
     pub(super) plan_id: Option<Uuid>,
     pub(super) merged_base_id: Option<Uuid>,
+    /// The bytes of the contents that the head does not have.
+    pub(super) brought: u64,
     /// The overlay that it is made of, in this version, and that goes when it lands.
     pub(super) overlay: Option<(Uuid, u64)>,
 }
@@ -132,11 +134,11 @@ impl FileStore {
             let ours = self.files_of(ctx, *workspace_id, head.map(|head| head.revision_id)).await?;
             manifest = self.merge_into(&writing, base_files, (head, ours), Arc::new(manifest)).await?;
             let on = Base::Exactly(head.map(|head| head.revision_id));
-            let draft = self.draft(&writing, *workspace_id, on, RevisionKind::Commit, message.clone(), manifest).await?;
+            let draft = self.draft(ctx, &writing, *workspace_id, on, message.clone(), manifest).await?;
             let draft = Draft { plan_id: *plan_id, merged_base_id: base, ..draft };
             return self.land(ctx, draft, Some(writing), key).await;
         }
-        let draft = self.draft(&writing, *workspace_id, Base::Exactly(base), RevisionKind::Commit, message.clone(), manifest);
+        let draft = self.draft(ctx, &writing, *workspace_id, Base::Exactly(base), message.clone(), manifest);
         // Each is flushed by itself, so they wait for the disk together.
         let ((), draft) = tokio::try_join!(contents, draft)?;
         crash::point("file_store.blobs_written");
@@ -176,6 +178,8 @@ impl FileStore {
             restored_from_id: Some(source.id),
             plan_id: None,
             merged_base_id: None,
+            // The workspace has it all.
+            brought: 0,
             overlay: None,
         };
         // Its contents are those of a revision that is there as long as the workspace.
@@ -199,19 +203,28 @@ impl FileStore {
     /// Writes the manifest and drafts the revision that refers to it.
     pub(super) async fn draft(
         &self,
+        ctx: &Ctx,
         writing: &Writing,
         workspace_id: Uuid,
         base: Base,
-        kind: RevisionKind,
         message: String,
         manifest: Manifest,
     ) -> Result<Draft, Error> {
         let (file_count, total_bytes) = (manifest.entries().len() as u64, manifest.total_bytes());
+        let before = match base {
+            Base::Exactly(id) => match self.files_of(ctx, workspace_id, id).await {
+                // A base that is none is not the head: that is said when it lands.
+                Err(Error::RevisionNotFound) => Arc::default(),
+                found => found?,
+            },
+            Base::Any => Arc::default(),
+        };
+        let brought = self.quotas.check_files(&before, &manifest)?;
         let hash = self.save_manifest(writing, manifest).await?;
         Ok(Draft {
             workspace_id,
             base,
-            kind,
+            kind: RevisionKind::Commit,
             message,
             hash,
             file_count,
@@ -219,6 +232,7 @@ impl FileStore {
             restored_from_id: None,
             plan_id: None,
             merged_base_id: None,
+            brought,
             overlay: None,
         })
     }
@@ -292,10 +306,13 @@ impl FileStore {
         if let Some(scanned) = scanned {
             write.save_secrets(scanned.hash, &scanned.report).await?;
         }
+        let (of_workspace, of_project) = write.charge(ctx.project, revision.workspace_id, draft.brought).await?;
+        self.quotas.check_usage(&revision, ctx.project, of_workspace, of_project)?;
         write.emit(&events::revision_committed(ctx, &revision)).await?;
         write.record(ctx.project, key, revision.id).await?;
         crash::point("file_store.landing");
         write.commit().await?;
+        self.announce();
         crash::point("file_store.landed");
         tracing::info!(workspace = %revision.workspace_id, revision = %revision.id, number = revision.number, "a revision is the new head");
         Ok(revision)

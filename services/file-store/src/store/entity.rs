@@ -37,6 +37,8 @@ pub(super) mod workspace {
         pub(super) head_revision_id: Option<Uuid>,
         /// 0 while there is none.
         pub(super) head_number: i64,
+        /// What its revisions brought, in bytes.
+        pub(crate) stored_bytes: i64,
         pub(super) create_time: i64,
         pub(super) update_time: i64,
     }
@@ -68,6 +70,7 @@ pub(super) mod workspace {
                 name: Set(workspace.name.clone()),
                 head_revision_id: Set(workspace.head.map(|head| head.revision_id)),
                 head_number: Set(to_i64(workspace.head.map_or(0, |head| head.number))),
+                stored_bytes: Set(0),
                 create_time: Set(workspace.create_time),
                 update_time: Set(workspace.update_time),
             }
@@ -252,6 +255,24 @@ pub(super) mod secret_report {
         /// As JSON.
         pub(crate) report: String,
         pub(crate) create_time: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// The table `project_usage`: what the workspaces of a project have together.
+pub(super) mod project_usage {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "project_usage")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) project_id: Uuid,
+        pub(crate) stored_bytes: i64,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

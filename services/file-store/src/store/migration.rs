@@ -5,7 +5,7 @@ mod uploads;
 
 use async_trait::async_trait;
 use sea_orm::sea_query::{ColumnDef, ForeignKey, ForeignKeyAction, Index, Query, Table};
-use sea_orm::{DbErr, DeriveIden};
+use sea_orm::{ConnectionTrait as _, DbErr, DeriveIden};
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
 use slipway_storage::now_micros;
 
@@ -22,6 +22,7 @@ impl MigratorTrait for Migrator {
         all.push(Box::new(Merges));
         all.push(Box::new(secrets::Secrets));
         all.push(Box::new(uploads::Uploads));
+        all.push(Box::new(Quotas));
         all
     }
 }
@@ -120,6 +121,45 @@ impl MigrationTrait for Merges {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager.alter_table(Table::alter().table(Revision::Table).drop_column(Revision::MergedBaseId).to_owned()).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+struct Quotas;
+
+impl MigrationName for Quotas {
+    fn name(&self) -> &str {
+        "m00000113_quotas"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for Quotas {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let column = ColumnDef::new(Workspace::StoredBytes).big_integer().not_null().default(0).to_owned();
+        manager.alter_table(Table::alter().table(Workspace::Table).add_column(column).to_owned()).await?;
+        let table = Table::create()
+            .table(ProjectUsage::Table)
+            .col(ColumnDef::new(ProjectUsage::ProjectId).uuid().not_null().primary_key())
+            .col(ColumnDef::new(ProjectUsage::StoredBytes).big_integer().not_null())
+            .to_owned();
+        manager.create_table(table).await?;
+        // Of what is there already, the heads count.
+        let count = "UPDATE workspace SET stored_bytes = COALESCE((SELECT total_bytes FROM revision \
+                     WHERE revision.id = workspace.head_revision_id), 0)";
+        manager.get_connection().execute_unprepared(count).await?;
+        let sum = "INSERT INTO project_usage (project_id, stored_bytes) \
+                   SELECT project_id, CAST(SUM(stored_bytes) AS BIGINT) FROM workspace GROUP BY project_id";
+        manager.get_connection().execute_unprepared(sum).await?;
+        Ok(())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table(ProjectUsage::Table).to_owned()).await?;
+        manager.alter_table(Table::alter().table(Workspace::Table).drop_column(Workspace::StoredBytes).to_owned()).await
     }
 
     fn use_transaction(&self) -> Option<bool> {
@@ -269,6 +309,7 @@ enum Workspace {
     Name,
     HeadRevisionId,
     HeadNumber,
+    StoredBytes,
     CreateTime,
     UpdateTime,
 }
@@ -291,6 +332,13 @@ enum Revision {
     PlanId,
     CreateTime,
     MergedBaseId,
+}
+
+#[derive(DeriveIden)]
+enum ProjectUsage {
+    Table,
+    ProjectId,
+    StoredBytes,
 }
 
 #[derive(DeriveIden)]

@@ -39,10 +39,10 @@ const WORDS: [&str; 24] = [
 ];
 
 /// A generator whose numbers depend on the seed alone.
-pub(in crate::model) struct Dice(pub(in crate::model) u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub(in crate::model) fn roll(&mut self, sides: usize) -> usize {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -1,6 +1,6 @@
 //! Commits on a head that has moved: merged as git would, or refused with the reasons, and never half done.
 
-use super::overlays::{change, commit_of};
+use super::overlays::commit_of;
 use super::*;
 
 const BASE: &str = "one\ntwo\nthree\nfour\nfive\nsix\n";
