@@ -91,7 +91,7 @@ pub(crate) enum Command {
     /// Workspaces: trees of files with a history.
     #[command(subcommand, visible_alias = "ws")]
     Workspace(Workspace),
-    /// Files: what is not committed yet.
+    /// Files: their histories, and what is not committed yet.
     #[command(subcommand)]
     Files(Files),
     /// Talk: one message, or a conversation when there is none on the command line.

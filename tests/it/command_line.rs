@@ -64,6 +64,8 @@ async fn the_whole_job_by_hand() {
     assert!(ok(&url, &["files", "overlay", "diff", &overlay]).contains("+replaced: true"));
     assert!(ok(&url, &["files", "overlay", "list", "shop"]).contains("draft"));
     assert!(ok(&url, &["files", "overlay", "show", &overlay]).contains("revision 1"));
+    assert!(ok(&url, &["files", "history", "shop", "values.yaml"]).contains("added"));
+    assert!(ok(&url, &["files", "blame", "shop", "Chart.yaml"]).contains("1  apiVersion: v2"));
     assert!(ok(&url, &["files", "overlay", "preview", &overlay]).contains("it merges with revision 1"));
     ok(&url, &["files", "overlay", "delete", &overlay, "--yes"]);
 

@@ -4,12 +4,40 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-/// Files of a workspace: what is not committed yet.
+/// Files of a workspace: what became of them, what comes, and what is not committed yet.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Files {
     /// Overlays: changes that are not committed yet.
     #[command(subcommand)]
     Overlay(Overlay),
+    /// List the revisions in which a file changed, through its names.
+    History {
+        /// A name or an id.
+        workspace: String,
+        /// The file.
+        path: String,
+        /// The revision to begin with: a number or an id; the head unless told.
+        #[arg(long, short)]
+        revision: Option<String>,
+    },
+    /// Print a file with the revision that each line comes from.
+    Blame {
+        /// A name or an id.
+        workspace: String,
+        /// The file.
+        path: String,
+        /// A number or an id; the head unless told.
+        #[arg(long, short)]
+        revision: Option<String>,
+    },
+    /// Follow a workspace's revisions as they are committed.
+    Watch {
+        /// A name or an id.
+        workspace: String,
+        /// Only revisions after this number.
+        #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+        after: u64,
+    },
 }
 
 #[derive(Debug, Subcommand)]

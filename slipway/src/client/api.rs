@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use slipway_proto::conversation::conversation_service_client::ConversationServiceClient;
 use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
+use slipway_proto::filestore::history_service_client::HistoryServiceClient;
 use slipway_proto::filestore::overlay_service_client::OverlayServiceClient;
 use slipway_proto::inference::budget_service_client::BudgetServiceClient;
 use slipway_proto::inference::cache_service_client::CacheServiceClient;
@@ -54,6 +55,7 @@ pub(crate) struct Api {
     pub(crate) plans: PlannerServiceClient<Wire>,
     pub(crate) files: FileStoreServiceClient<Wire>,
     pub(crate) overlays: OverlayServiceClient<Wire>,
+    pub(crate) histories: HistoryServiceClient<Wire>,
     pub(crate) search: EmbeddingServiceClient<Wire>,
     pub(crate) models: InferenceServiceClient<Wire>,
     pub(crate) usage: UsageServiceClient<Wire>,
@@ -94,6 +96,7 @@ impl Api {
             plans: PlannerServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             files: FileStoreServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             overlays: OverlayServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
+            histories: HistoryServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             search: EmbeddingServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             health: HealthClient::new(wire.clone()),
             usage: UsageServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),

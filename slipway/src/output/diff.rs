@@ -8,7 +8,11 @@ use super::Paint;
 pub(crate) fn unified(files: &[FileDiff], paint: Paint) -> String {
     let mut out = String::new();
     for file in files {
-        out.push_str(&paint.bold(format!("{} {}", what(file), file.path)));
+        let path = match file.status() {
+            FileStatus::Renamed => format!("{} -> {}", file.old_path, file.path),
+            _ => file.path.clone(),
+        };
+        out.push_str(&paint.bold(format!("{} {path}", what(file))));
         out.push_str(&format!(
             "  {} {}\n",
             paint.green(format!("+{}", file.additions)),
@@ -29,6 +33,7 @@ fn what(file: &FileDiff) -> &'static str {
     match file.status() {
         FileStatus::Added => "added",
         FileStatus::Deleted => "deleted",
+        FileStatus::Renamed => "renamed",
         _ => "modified",
     }
 }
