@@ -39,7 +39,8 @@ use blobs::Blobs;
 use clock::Clock;
 use garbage::Collector;
 pub use settings::{
-    CacheSettings, GcSettings, LinkSettings, LinkWay, OverlaySettings, QuotaSettings, S3Settings, SecretScan, Settings, UploadSettings,
+    CacheSettings, GcSettings, LinkSettings, LinkWay, OverlaySettings, QuotaSettings, S3Settings, SecretScan, Settings,
+    UploadSettings,
 };
 pub use store::Migrator;
 use tokio_util::sync::CancellationToken;

@@ -1,6 +1,7 @@
 //! Tests of the whole service through its API: a real server on a temporary directory, called over its local channel.
 
 mod archives;
+mod beside_git;
 mod buckets;
 mod compare;
 mod garbage;
