@@ -51,6 +51,15 @@ pub(crate) struct Front {
     files: Option<Files>,
 }
 
+/// Where calls and links lead.
+pub(crate) struct Ways<'a> {
+    /// The services, by their package.
+    pub(crate) upstreams: &'a BTreeMap<String, Channel>,
+    /// Those that calls may name.
+    pub(crate) addressed: BTreeMap<String, Channel>,
+    pub(crate) links: LinkKey,
+}
+
 /// One public method.
 struct Route {
     policy: Policy,
@@ -85,13 +94,12 @@ impl Front {
     pub(crate) fn new(
         settings: &Settings,
         policies: &Policies,
-        upstreams: &BTreeMap<String, Channel>,
-        addressed: BTreeMap<String, Channel>,
+        ways: Ways<'_>,
         limits: Limits,
         metrics: Metrics,
         open: Routes,
-        links: LinkKey,
     ) -> Front {
+        let Ways { upstreams, addressed, links } = ways;
         let addressed = Arc::new(addressed);
         let routes = policies.iter().filter(|(_, policy)| policy.public).filter_map(|(path, policy)| {
             let (service, method) = split(path);

@@ -10,7 +10,7 @@ mod keys;
 mod models;
 mod money;
 
-pub(crate) use files::{Files, Overlay};
+pub(crate) use files::{Files, Overlay, Transfer};
 pub(crate) use inference::{Cache, Inference};
 pub(crate) use keys::Keys;
 pub(crate) use models::{Ability, Models};

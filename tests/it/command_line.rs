@@ -82,6 +82,55 @@ async fn the_whole_job_by_hand() {
     assert!(ok(&url, &["models"]).contains("builtin/rules"));
 }
 
+fn git(directory: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new("git");
+    command.current_dir(directory).args(arguments).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn contents_go_in_and_out_by_hand() {
+    let suite = suite().await;
+    let url = suite.url();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir(at("shop")).unwrap();
+    chart(Path::new(&at("shop")));
+    ok(&url, &["files", "import", &at("shop")]);
+    let large: Vec<u8> = (0..9_000_001).map(|n| (n % 251) as u8).collect();
+    std::fs::write(at("large.bin"), &large).unwrap();
+    ok(&url, &["files", "upload", "shop", &at("large.bin"), "--path", "data/large.bin", "--message", "a large one"]);
+    // What was left of a broken download is gone on with.
+    std::fs::write(at("copy.bin.part"), &large[..1_234_567]).unwrap();
+    ok(&url, &["files", "download", "shop", "data/large.bin", "--output", &at("copy.bin")]);
+    assert!(std::fs::read(at("copy.bin")).unwrap() == large && !Path::new(&at("copy.bin.part")).exists());
+    let key = ["AKIA", "Z7VRSQ5TJN2XMPLQ"].concat();
+    std::fs::write(at("secret.yaml"), format!("a: 1\naccessKey: {key}\n")).unwrap();
+    ok(&url, &["files", "upload", "shop", &at("secret.yaml")]);
+    let found = ok(&url, &["files", "secrets", "shop"]);
+    assert!(found.contains("secret.yaml:2") && !found.contains(&key), "{found}");
+
+    ok(&url, &["files", "export", "shop", &at("shop.bundle"), "--git"]);
+    git(directory.path(), &["clone", "-q", "shop.bundle", "clone"]);
+    assert_eq!(git(Path::new(&at("clone")), &["log", "--format=%s"]).lines().nth(1), Some("a large one"));
+    assert!(std::fs::read(at("clone/data/large.bin")).unwrap() == large);
+    ok(&url, &["files", "import", &at("shop.bundle"), "--name", "again", "--commits", "10"]);
+    let hashes = |workspace: &str| {
+        let log = print(&url, &["workspace", "log", workspace]);
+        log["revisions"].as_array().unwrap().iter().map(|r| r["hash"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(hashes("again"), hashes("shop"));
+    let tar = Command::new("tar").current_dir(directory.path()).args(["-cf", "plain.tar", "shop"]).status().unwrap();
+    assert!(tar.success());
+    ok(&url, &["files", "import", &at("plain.tar")]);
+    assert!(ok(&url, &["workspace", "files", "plain"]).contains("Chart.yaml"));
+    let refused = run(&url, &["files", "import", "https://127.0.0.1:1/charts", "--chart", "shop"]);
+    let sentence = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && sentence.contains("private network"), "{sentence}");
+}
+
 #[tokio::test]
 async fn a_failure_is_one_sentence_and_a_code() {
     let suite = suite().await;

@@ -65,10 +65,10 @@ fn example(field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
         Kind::String if is_id(field) => (required || field.name() == "id").then(|| Value::String(ids(field.name()))),
         Kind::String => match field.name() {
             "path" => Some(Value::String("values.yaml".into())),
+            "url" => Some(Value::String("https://example.com/x".into())),
             "paths" => Some(Value::String("title".into())),
-            "name" | "title" | "key" | "text" | "texts" | "query" | "pattern" | "request" | "instructions" | "message" => {
-                Some(Value::String("replicas".into()))
-            }
+            "name" | "chart" | "title" | "key" | "text" | "texts" | "query" | "pattern" | "request" | "instructions"
+            | "message" => Some(Value::String("replicas".into())),
             _ => None,
         },
         Kind::Enum(kind) => (required || field.name() == "role").then(|| {

@@ -150,7 +150,10 @@ async fn bytes_go_into_an_upload_by_its_link() {
     let upload = begin(&client, content.len()).await;
     let url = upload_link(&client, &upload, "text/plain").await;
     let plain = [(CONTENT_TYPE, "text/plain")];
-    assert_eq!(send(Method::PUT, &url, &[(CONTENT_TYPE, "text/html")], content[..10].to_vec()).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(
+        send(Method::PUT, &url, &[(CONTENT_TYPE, "text/html")], content[..10].to_vec()).await.status(),
+        StatusCode::FORBIDDEN
+    );
     assert_eq!(get(&url, &[]).await.status(), StatusCode::FORBIDDEN);
     let half = send(Method::PUT, &url, &plain, content[..9 * MIB].to_vec()).await;
     assert_eq!(half.status(), StatusCode::ACCEPTED);

@@ -251,6 +251,8 @@ fn code_of(reason: Reason) -> Code {
         }
         R::MergeConflict | R::FileNotText => Code::FailedPrecondition,
         R::SecretFound | R::ContentNotFound | R::UploadIncomplete | R::UploadCorrupt | R::UploadsFull => Code::FailedPrecondition,
+        R::ImportRefused | R::ExportUnsupported => Code::FailedPrecondition,
+        R::ImportFailed => Code::Unavailable,
         R::UploadNotFound => Code::NotFound,
         R::UploadOffsetWrong => Code::Aborted,
         R::BlobStoreRefused | R::LinkUnsupported | R::ProviderPermissionDenied | R::RecordingMissing => Code::FailedPrecondition,

@@ -122,7 +122,7 @@ fn walk(file: &File, format: Format, limits: &Limits, visit: Visit<'_>) -> Resul
     let mut at: &File = file;
     let length = at.seek(SeekFrom::End(0)).map_err(ArchiveError::Io)?;
     at.seek(SeekFrom::Start(0)).map_err(ArchiveError::Io)?;
-    let mut budget = Budget { limits, archive_bytes: length, entries: 0, files: 0, bytes: 0 };
+    let mut budget = Budget::new(limits, length);
     match format {
         Format::TarGz => tar::walk(file, &mut budget, visit),
         Format::Zip => zip::walk(file, length, &mut budget, visit),
@@ -200,7 +200,7 @@ fn read_content(entry: &RawEntry, content: &mut dyn Read, spill_dir: &Path) -> R
 }
 
 /// What is left of the limits. Sizes are checked as they are announced, before a byte is expanded.
-struct Budget<'a> {
+pub(crate) struct Budget<'a> {
     limits: &'a Limits,
     archive_bytes: u64,
     entries: u64,
@@ -208,7 +208,17 @@ struct Budget<'a> {
     bytes: u64,
 }
 
-impl Budget<'_> {
+impl<'a> Budget<'a> {
+    /// Nothing is spent yet of what an archive of this size may be.
+    pub(crate) fn new(limits: &'a Limits, archive_bytes: u64) -> Self {
+        Self { limits, archive_bytes, entries: 0, files: 0, bytes: 0 }
+    }
+
+    /// Counts a file that comes by another way than an archive.
+    pub(crate) fn spend_file(&mut self, path: &str, size: u64) -> Result<(), ArchiveError> {
+        self.spend(&RawEntry { name: path.to_owned(), folder: false, executable: false, size })
+    }
+
     fn spend(&mut self, entry: &RawEntry) -> Result<(), ArchiveError> {
         let limits = self.limits;
         let too_large =

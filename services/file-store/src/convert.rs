@@ -26,7 +26,10 @@ use crate::store::RequestKey;
 pub(crate) use history::{blame, blamed, change, file_history, history, watch};
 pub(crate) use overlay::{change_overlay, commit_overlay, create_overlay, list_overlays, overlay, overlay_id, preview};
 pub(crate) use secrets::{list_secrets, secrets};
-pub(crate) use transfer::{begin_upload, upload, upload_id, upload_link, upload_linked, upload_part};
+pub(crate) use transfer::{
+    begin_upload, chart_imported, export_git, git_imported, import_chart, import_git, upload, upload_id, upload_link,
+    upload_linked, upload_part,
+};
 
 const MAX_NAME: usize = 200;
 const MAX_MESSAGE: usize = 2_000;

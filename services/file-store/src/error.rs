@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use crate::archive::{ArchiveError, MAX_ARCHIVE_BYTES};
 use crate::blobs::BlobError;
+use crate::fetch::FetchError;
+use crate::git::GitError;
 use crate::model::{ChangeError, Conflict, Head, ManifestError, PathError, PatternError, Secret};
 
 /// When to ask again for what an object store that is away has.
@@ -60,6 +62,16 @@ pub(crate) enum Error {
     UploadCorrupt { checksum: &'static str },
     #[error("no finished upload of the project has brought this content; upload it first")]
     ContentNotFound { hash: blake3::Hash },
+    #[error("{0}")]
+    Fetch(#[from] FetchError),
+    #[error("{0}")]
+    Git(#[from] GitError),
+    #[error("what came is not what was announced: it has the digest {digest}")]
+    ImportCorrupt { digest: String },
+    #[error("the repository has no files below {path:?}")]
+    FolderEmpty { path: String },
+    #[error("the file {path:?} cannot be in a Git repository")]
+    NotForGit { path: String },
     #[error("the file has {size} bytes")]
     OffsetBeyond { size: u64 },
     #[error("the project has {limit} uploads; finish and commit some, or delete them")]
@@ -134,6 +146,10 @@ impl From<Error> for Fault {
             }
             Error::UploadCorrupt { checksum } => Self::new(Reason::UploadCorrupt, message).with("checksum", checksum),
             Error::ContentNotFound { hash } => Self::new(Reason::ContentNotFound, message).with("content_hash", hash.to_hex()),
+            Error::Fetch(e) => refuse_fetch(e, message),
+            Error::Git(e) => refuse_git(e, message),
+            Error::ImportCorrupt { .. } | Error::FolderEmpty { .. } => Self::new(Reason::ImportRefused, message),
+            Error::NotForGit { path } => Self::new(Reason::ExportUnsupported, message).with("path", path),
             Error::OffsetBeyond { size } => {
                 let description = format!("is beyond the file's {size} bytes");
                 Self::invalid(vec![Violation { field: "offset".to_owned(), description }])
@@ -171,6 +187,25 @@ fn refuse_archive(error: ArchiveError, message: String) -> Fault {
             Fault::new(Reason::ArchiveTooLarge, message).with("entry", entry).with(name, limit)
         }
         ArchiveError::Io(_) => Fault::internal(error),
+    }
+}
+
+/// Whether another try may help is not ours to say when somebody else refuses.
+fn refuse_fetch(error: FetchError, message: String) -> Fault {
+    match error {
+        FetchError::Refused(_) | FetchError::TooLarge { .. } => Fault::new(Reason::ImportRefused, message),
+        FetchError::Status { status, .. } if status < 500 => Fault::new(Reason::ImportRefused, message),
+        FetchError::Status { .. } => Fault::new(Reason::ImportFailed, message),
+        FetchError::Failed { source, .. } => Fault::new(Reason::ImportFailed, message).source(source),
+        FetchError::Io(_) | FetchError::Client(_) => Fault::internal(error),
+    }
+}
+
+fn refuse_git(error: GitError, message: String) -> Fault {
+    match error {
+        GitError::Missing(source) => Fault::new(Reason::ImportRefused, message).source(source),
+        GitError::Io(_) => Fault::internal(error),
+        _ => Fault::new(Reason::ImportRefused, message),
     }
 }
 

@@ -14,7 +14,9 @@ mod clock;
 mod convert;
 mod error;
 mod events;
+mod fetch;
 mod garbage;
+mod git;
 mod model;
 mod rpc;
 mod service;
@@ -39,8 +41,8 @@ use blobs::Blobs;
 use clock::Clock;
 use garbage::Collector;
 pub use settings::{
-    CacheSettings, GcSettings, LinkSettings, LinkWay, OverlaySettings, QuotaSettings, S3Settings, SecretScan, Settings,
-    UploadSettings,
+    CacheSettings, GcSettings, ImportSettings, LinkSettings, LinkWay, OverlaySettings, QuotaSettings, S3Settings, SecretScan,
+    Settings, UploadSettings,
 };
 pub use store::Migrator;
 use tokio_util::sync::CancellationToken;

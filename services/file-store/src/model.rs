@@ -2,6 +2,7 @@
 
 mod blame;
 mod change;
+mod chart;
 mod diff;
 mod manifest;
 mod merge;
@@ -19,6 +20,7 @@ pub(crate) use merge::tests as tests_with_git;
 
 pub(crate) use blame::{Blame, BlameRange};
 pub(crate) use change::{Change, ChangeError, Expected, apply};
+pub(crate) use chart::{ChartIndex, OciReference};
 pub(crate) use diff::{
     Changed, DiffLine, FileDiff, FileStatus, Hunk, LineKind, Names, Side, changed_files, diff_file, too_large_to_diff,
 };

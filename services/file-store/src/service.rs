@@ -1,8 +1,11 @@
 //! The use cases of workspaces; those of revisions, overlays, archives, reading, searching and comparing are beside.
 
 mod archives;
+mod chart_import;
 mod compare;
 mod garbage;
+mod git_export;
+mod git_import;
 mod history;
 mod links;
 mod merging;
@@ -32,13 +35,15 @@ use crate::error::Error;
 use crate::events;
 use crate::garbage::Collector;
 use crate::model::{At, Manifest, Pin, Rename, Revision, Tree, Workspace};
-use crate::settings::{SecretScan, Settings, UploadSettings};
+use crate::settings::{ImportSettings, SecretScan, Settings, UploadSettings};
 use crate::store::{RequestKey, WorkspaceStore};
 use quotas::Quotas;
 use writing::Writing;
 
 pub(crate) use archives::Import;
+pub(crate) use chart_import::{ChartFrom, ChartImport, ChartImported};
 pub(crate) use compare::DiffRequest;
+pub(crate) use git_import::{GitFrom, GitImport, GitImported};
 pub(crate) use history::{Event as HistoryEvent, HistoryRequest};
 pub(crate) use links::{DownloadLink, Links, UploadLink};
 pub(crate) use merging::{Outcome, Preview};
@@ -93,6 +98,7 @@ pub(crate) struct FileStore {
     secrets: secrets::Remembered,
     uploads: UploadSettings,
     links: Links,
+    import: ImportSettings,
 }
 
 impl FileStore {
@@ -114,6 +120,7 @@ impl FileStore {
         let overlay_idle = settings.overlays.idle();
         let (secret_scan, secrets) = (settings.secrets, Cache::new(secrets::REMEMBERED));
         let uploads = settings.uploads.clone();
+        let import = settings.import.clone();
         Self {
             store,
             blobs,
@@ -130,6 +137,7 @@ impl FileStore {
             secrets,
             uploads,
             links,
+            import,
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Settings {
     pub overlays: OverlaySettings,
     /// Links to single files and uploads.
     pub links: LinkSettings,
+    /// What is fetched from elsewhere.
+    pub import: ImportSettings,
     /// Contents that come in several calls.
     pub uploads: UploadSettings,
     /// What becomes of a commit or import whose files hold what looks like a secret.
@@ -38,6 +40,40 @@ pub struct Settings {
     pub manifest_cache_mib: u64,
     /// How many archives, and differences of large files, are worked on at once; the others wait.
     pub heavy_calls: usize,
+}
+
+/// Imports from the network, the section `[file_store.import]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImportSettings {
+    /// The hosts that may be called, such as `github.com` or `*.example.com`; none: all of the open internet.
+    pub hosts: Vec<String>,
+    /// Takes addresses of private networks, this machine's too.
+    pub private_addresses: bool,
+    /// Takes addresses that are not encrypted.
+    pub http: bool,
+    /// How long one request, or one step of Git, may take.
+    pub timeout_seconds: u64,
+    /// How many MiB may come.
+    pub max_mib: u64,
+}
+
+impl Default for ImportSettings {
+    fn default() -> Self {
+        Self { hosts: Vec::new(), private_addresses: false, http: false, timeout_seconds: 300, max_mib: 1024 }
+    }
+}
+
+impl ImportSettings {
+    fn check(&self) -> Result<(), String> {
+        if !(1..=3_600).contains(&self.timeout_seconds) {
+            return Err("import.timeout_seconds must be between 1 and 3600".to_owned());
+        }
+        if !(1..=16_384).contains(&self.max_mib) {
+            return Err("import.max_mib must be between 1 and 16384".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// Links, the section `[file_store.links]`.
@@ -310,6 +346,7 @@ impl Default for Settings {
             gc: GcSettings::default(),
             overlays: OverlaySettings::default(),
             links: LinkSettings::default(),
+            import: ImportSettings::default(),
             uploads: UploadSettings::default(),
             secrets: SecretScan::default(),
             quotas: QuotaSettings::default(),
@@ -329,6 +366,7 @@ impl Settings {
         self.cache.check()?;
         self.overlays.check()?;
         self.links.check()?;
+        self.import.check()?;
         self.uploads.check()?;
         self.quotas.check()?;
         if self.cache.mib > 0 && self.s3.is_none() {
@@ -381,6 +419,8 @@ mod tests {
             (r#"{"s3": {"bucket": "b", "endpoint": "http://s3:9000"}}"#, "s3.allow_http"),
             (r#"{"s3": {"bucket": "b", "access_key_id": "a"}}"#, "s3.secret_access_key"),
             (r#"{"cache": {"mib": 1}}"#, "cache.mib"),
+            (r#"{"import": {"timeout_seconds": 0}}"#, "import.timeout_seconds"),
+            (r#"{"import": {"max_mib": 0}}"#, "import.max_mib"),
             (r#"{"links": {"url": "gateway"}}"#, "links.url"),
             (r#"{"uploads": {"expire_hours": 0}}"#, "uploads.expire_hours"),
             (r#"{"uploads": {"max_open": 0}}"#, "uploads.max_open"),

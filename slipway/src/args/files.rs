@@ -1,10 +1,14 @@
 //! `slipway files …`
 
+mod transfer;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
 
-/// Files of a workspace: what became of them, what comes, and what is not committed yet.
+pub(crate) use transfer::Transfer;
+
+/// Files of a workspace: what became of them, what comes and goes, and what is not committed yet.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Files {
     /// Overlays: changes that are not committed yet.
@@ -38,6 +42,8 @@ pub(crate) enum Files {
         #[arg(long, default_value_t = 0, value_name = "NUMBER")]
         after: u64,
     },
+    #[command(flatten)]
+    Transfer(Transfer),
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,8 @@ use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
 use slipway_proto::filestore::history_service_client::HistoryServiceClient;
 use slipway_proto::filestore::overlay_service_client::OverlayServiceClient;
+use slipway_proto::filestore::secret_service_client::SecretServiceClient;
+use slipway_proto::filestore::transfer_service_client::TransferServiceClient;
 use slipway_proto::inference::budget_service_client::BudgetServiceClient;
 use slipway_proto::inference::cache_service_client::CacheServiceClient;
 use slipway_proto::inference::inference_service_client::InferenceServiceClient;
@@ -56,6 +58,8 @@ pub(crate) struct Api {
     pub(crate) files: FileStoreServiceClient<Wire>,
     pub(crate) overlays: OverlayServiceClient<Wire>,
     pub(crate) histories: HistoryServiceClient<Wire>,
+    pub(crate) secrets: SecretServiceClient<Wire>,
+    pub(crate) transfer: TransferServiceClient<Wire>,
     pub(crate) search: EmbeddingServiceClient<Wire>,
     pub(crate) models: InferenceServiceClient<Wire>,
     pub(crate) usage: UsageServiceClient<Wire>,
@@ -97,6 +101,8 @@ impl Api {
             files: FileStoreServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             overlays: OverlayServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             histories: HistoryServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
+            secrets: SecretServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
+            transfer: TransferServiceClient::new(wire.clone()),
             search: EmbeddingServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             health: HealthClient::new(wire.clone()),
             usage: UsageServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),

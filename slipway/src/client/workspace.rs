@@ -42,12 +42,12 @@ pub(crate) async fn workspace(api: &Api, out: &Out, command: Command) -> anyhow:
     }
 }
 
-async fn create(api: &Api, name: String) -> anyhow::Result<Workspace> {
+pub(super) async fn create(api: &Api, name: String) -> anyhow::Result<Workspace> {
     let request = CreateWorkspaceRequest { name, request_id: Uuid::now_v7().to_string() };
     required(api.files.clone().create_workspace(request).await?.into_inner().workspace, "workspace")
 }
 
-async fn import(
+pub(super) async fn import(
     api: &Api,
     out: &Out,
     path: &Path,
@@ -97,7 +97,7 @@ async fn import(
     out.line(out.paint.dim(format!("workspace {}", workspace.id)))
 }
 
-async fn export(api: &Api, out: &Out, name: &str, path: &Path, rev: Rev<'_>) -> anyhow::Result<()> {
+pub(super) async fn export(api: &Api, out: &Out, name: &str, path: &Path, rev: Rev<'_>) -> anyhow::Result<()> {
     let workspace = api.workspace(name).await?;
     let revision_id = api.revision_id(&workspace, rev).await?;
     let format = format_of(path).unwrap_or(ArchiveFormat::TarGz);

@@ -1,5 +1,6 @@
 //! Tests of archives: hostile ones, damaged ones, and the way there and back.
 
+mod mangled;
 mod packing;
 
 use std::io::{Cursor, Write as _};

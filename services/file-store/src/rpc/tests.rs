@@ -3,8 +3,10 @@
 mod archives;
 mod beside_git;
 mod buckets;
+mod charts;
 mod compare;
 mod garbage;
+mod git;
 mod histories;
 mod links;
 mod merging;

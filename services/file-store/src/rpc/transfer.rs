@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use slipway_proto::filestore as pb;
 use slipway_proto::filestore::transfer_service_server::TransferService;
 use slipway_proto::filestore::upload_part_request::Part;
 use slipway_rpc::{Ctx, status};
-use tonic::{Request, Response, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::Answer;
 use crate::convert::{self, bad_upload, upload};
@@ -73,6 +74,29 @@ impl TransferService for TransferRpc {
         let (id, content_type, ttl) = convert::upload_link(request.get_ref()).map_err(status)?;
         let link = self.service.create_upload_link(&ctx, id, content_type, ttl).await.map_err(status)?;
         Ok(Response::new(convert::upload_linked(link)))
+    }
+
+    async fn import_git(&self, request: Request<pb::ImportGitRequest>) -> Answer<pb::ImportGitResponse> {
+        let ctx = Ctx::of(&request)?;
+        let import = convert::import_git(request.into_inner()).map_err(status)?;
+        let imported = self.service.import_git(&ctx, import).await.map_err(status)?;
+        Ok(Response::new(convert::git_imported(imported)))
+    }
+
+    async fn import_chart(&self, request: Request<pb::ImportChartRequest>) -> Answer<pb::ImportChartResponse> {
+        let ctx = Ctx::of(&request)?;
+        let import = convert::import_chart(request.into_inner()).map_err(status)?;
+        let imported = self.service.import_chart(&ctx, import).await.map_err(status)?;
+        Ok(Response::new(convert::chart_imported(imported)))
+    }
+
+    type ExportGitStream = BoxStream<'static, Result<pb::ExportGitResponse, Status>>;
+
+    async fn export_git(&self, request: Request<pb::ExportGitRequest>) -> Answer<Self::ExportGitStream> {
+        let ctx = Ctx::of(&request)?;
+        let (workspace, revision, branch) = convert::export_git(request.get_ref()).map_err(status)?;
+        let chunks = self.service.export_git(&ctx, workspace, revision, branch).await.map_err(status)?;
+        Ok(Response::new(chunks.map_ok(|chunk| pb::ExportGitResponse { chunk }).map_err(status).boxed()))
     }
 
     async fn delete_upload(&self, request: Request<pb::DeleteUploadRequest>) -> Answer<pb::DeleteUploadResponse> {

@@ -57,6 +57,11 @@ impl Upload {
         Ok(self.file.write_all(&chunk).await?)
     }
 
+    /// The same, with another content.
+    pub(super) fn with(self, file: File, hasher: Hasher, size: u64) -> Self {
+        Self { file: file.into(), hasher, size, ..self }
+    }
+
     async fn finish(mut self) -> Result<(File, Hash), Error> {
         self.file.flush().await?;
         Ok((self.file.into_std().await, self.hasher.finalize()))

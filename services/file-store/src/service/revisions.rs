@@ -273,7 +273,53 @@ impl FileStore {
         scanned: Option<Scanned>,
         key: &RequestKey,
     ) -> Result<Revision, Error> {
-        let head = read_head(&write, ctx, draft.workspace_id).await?;
+        let revision = self.advance(ctx, &mut write, draft, scanned).await?;
+        write.record(ctx.project, key, revision.id).await?;
+        crash::point("file_store.landing");
+        write.commit().await?;
+        self.announce();
+        crash::point("file_store.landed");
+        tracing::info!(workspace = %revision.workspace_id, revision = %revision.id, number = revision.number, "a revision is the new head");
+        Ok(revision)
+    }
+
+    /// As [`Self::land`], of several that follow each other: all of them or none. Gives the last one.
+    pub(super) async fn land_all(
+        &self,
+        ctx: &Ctx,
+        drafts: Vec<Draft>,
+        mut writing: Writing,
+        key: &RequestKey,
+    ) -> Result<Revision, Error> {
+        let workspace = drafts.first().map(|draft| draft.workspace_id).ok_or(Error::WorkspaceEmpty)?;
+        let scans = self.scan_all(ctx, &drafts, &writing).await?;
+        for _ in 0..RENEWALS {
+            let mut write = self.store.begin().await?;
+            if let Some(first) = write.claim(ctx.project, key).await? {
+                return write.find_revision(ctx.project, workspace, first).await?.ok_or(Error::RevisionNotFound);
+            }
+            if write.hold_epoch().await? != writing.epoch() {
+                drop(write);
+                self.renew(&mut writing).await?;
+                continue;
+            }
+            let mut last = None;
+            for (draft, scanned) in drafts.into_iter().zip(scans) {
+                last = Some(self.advance(ctx, &mut write, draft, scanned).await?);
+            }
+            let last = last.ok_or(Error::WorkspaceEmpty)?;
+            write.record(ctx.project, key, last.id).await?;
+            write.commit().await?;
+            self.announce();
+            tracing::info!(%workspace, revision = %last.id, number = last.number, "several revisions are new, this is the head");
+            return Ok(last);
+        }
+        Err(Error::Swept)
+    }
+
+    /// Makes the draft the head, and has the event leave with the transaction.
+    async fn advance(&self, ctx: &Ctx, write: &mut Write, draft: Draft, scanned: Option<Scanned>) -> Result<Revision, Error> {
+        let head = read_head(write, ctx, draft.workspace_id).await?;
         if !draft.base.accepts(head) {
             return Err(Error::Stale { head });
         }
@@ -295,7 +341,7 @@ impl FileStore {
             secrets: scanned.as_ref().map(|scanned| scanned.report.count),
         };
         if !write.move_head(ctx.project, head, &revision).await? {
-            return Err(Error::Stale { head: read_head(&write, ctx, draft.workspace_id).await? });
+            return Err(Error::Stale { head: read_head(write, ctx, draft.workspace_id).await? });
         }
         if let Some((id, version)) = draft.overlay
             && !write.delete_overlay(ctx.project, id, Some(version)).await?
@@ -309,12 +355,6 @@ impl FileStore {
         let (of_workspace, of_project) = write.charge(ctx.project, revision.workspace_id, draft.brought).await?;
         self.quotas.check_usage(&revision, ctx.project, of_workspace, of_project)?;
         write.emit(&events::revision_committed(ctx, &revision)).await?;
-        write.record(ctx.project, key, revision.id).await?;
-        crash::point("file_store.landing");
-        write.commit().await?;
-        self.announce();
-        crash::point("file_store.landed");
-        tracing::info!(workspace = %revision.workspace_id, revision = %revision.id, number = revision.number, "a revision is the new head");
         Ok(revision)
     }
 

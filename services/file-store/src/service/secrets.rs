@@ -51,6 +51,28 @@ impl FileStore {
             return Ok(None);
         }
         let base = self.base_hash(ctx, draft).await?;
+        self.scan_after(draft, base, writing).await.map(Some)
+    }
+
+    /// The same for several that follow each other.
+    pub(super) async fn scan_all(&self, ctx: &Ctx, drafts: &[Draft], writing: &Writing) -> Result<Vec<Option<Scanned>>, Error> {
+        let mut scans = Vec::new();
+        let mut base = None;
+        for (n, draft) in drafts.iter().enumerate() {
+            if self.secret_scan == SecretScan::Off {
+                scans.push(None);
+                continue;
+            }
+            if n == 0 {
+                base = self.base_hash(ctx, draft).await?;
+            }
+            scans.push(Some(self.scan_after(draft, base, Some(writing)).await?));
+            base = Some(draft.hash);
+        }
+        Ok(scans)
+    }
+
+    async fn scan_after(&self, draft: &Draft, base: Option<Hash>, writing: Option<&Writing>) -> Result<Scanned, Error> {
         let manifest = self.manifest(draft.hash).await?;
         let report = match self.store.find_secrets(draft.hash).await? {
             Some(report) => report,
@@ -60,7 +82,7 @@ impl FileStore {
         if self.secret_scan == SecretScan::Refuse && draft.kind != RevisionKind::Restore && report.count > 0 {
             self.refuse_new(&manifest, base, &report).await?;
         }
-        Ok(Some(Scanned { hash: draft.hash, report }))
+        Ok(Scanned { hash: draft.hash, report })
     }
 
     async fn base_hash(&self, ctx: &Ctx, draft: &Draft) -> Result<Option<Hash>, Error> {

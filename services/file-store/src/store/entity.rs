@@ -1,6 +1,6 @@
 //! The rows of the tables, and how they become the model and back.
 
-pub(super) mod upload;
+pub(super) mod uploads;
 
 use crate::error::Error;
 

@@ -10,7 +10,7 @@ use slipway_rpc::ProjectId;
 use slipway_storage::{Lease, StorageError};
 use uuid::Uuid;
 
-use super::entity::upload::{piece, upload};
+use super::entity::uploads::{piece, upload};
 use super::entity::{parse_hash, to_i64};
 use super::{WorkspaceStore, Write};
 use crate::error::Error;

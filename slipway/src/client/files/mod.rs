@@ -1,9 +1,12 @@
 //! `slipway files …`
 
 mod history;
+mod import;
 mod overlay;
+mod transfer;
 
-use crate::args::Files as Command;
+use crate::args::{Files as Command, Transfer};
+use crate::client::workspace::export;
 use crate::client::{Api, Rev};
 use crate::output::Out;
 
@@ -14,5 +17,25 @@ pub(crate) async fn files(api: &Api, out: &Out, command: Command) -> anyhow::Res
         Command::History { workspace, path, revision } => history::history(api, out, &workspace, path, Rev::of(&revision)).await,
         Command::Blame { workspace, path, revision } => history::blame(api, out, &workspace, path, Rev::of(&revision)).await,
         Command::Watch { workspace, after } => history::watch(api, out, &workspace, after).await,
+        Command::Transfer(command) => transfer(api, out, command).await,
+    }
+}
+
+async fn transfer(api: &Api, out: &Out, command: Transfer) -> anyhow::Result<()> {
+    match command {
+        Transfer::Upload { workspace, file, path, resume, message } => {
+            transfer::upload(api, out, &workspace, &file, path, resume, message).await
+        }
+        Transfer::Download { workspace, path, output, revision } => {
+            transfer::download(api, out, &workspace, path, output, Rev::of(&revision)).await
+        }
+        Transfer::Secrets { workspace, revision } => transfer::secrets(api, out, &workspace, Rev::of(&revision)).await,
+        Transfer::Import { .. } => import::import(api, out, command).await,
+        Transfer::Export { workspace, path, revision, git: true } => {
+            transfer::export_git(api, out, &workspace, &path, Rev::of(&revision)).await
+        }
+        Transfer::Export { workspace, path, revision, git: false } => {
+            export(api, out, &workspace, &path, Rev::of(&revision)).await
+        }
     }
 }

@@ -145,6 +145,7 @@ async fn a_collection_keeps_the_reports_of_what_is_there() {
 
 #[tokio::test]
 #[ignore = "a measurement"]
+#[allow(clippy::print_stdout, reason = "what was measured is to be read")]
 async fn what_looking_costs() {
     let files: Vec<_> = (0..20_000).map(|n| (format!("d{}/f{n}.yaml", n % 100), yaml(n))).collect();
     let entries: Vec<_> = files.iter().map(|(path, content)| (path.as_str(), content.as_bytes())).collect();

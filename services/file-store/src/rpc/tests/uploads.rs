@@ -353,6 +353,7 @@ fn peak() -> u64 {
 }
 
 #[tokio::test]
+#[allow(clippy::print_stdout, reason = "what was measured is to be read")]
 #[ignore = "moves a GiB; to be run alone, since it looks at the memory of the process"]
 async fn a_gib_goes_up_and_down_in_bounded_memory() {
     const SIZE: usize = 1 << 30;
