@@ -1,5 +1,7 @@
 //! The front door: who are you, may you, how often; then bytes pass through. Knows no domain.
 //!
+//! Besides calls it serves files by signed links over plain HTTP, see `files.rs`: there it is a client of the file store.
+//!
 //! What a method needs of its caller is written in `proto/` and read from the compiled descriptor set; the gateway knows no
 //! method by name. A call's body is never decoded: a call is a lookup, four questions, and two streams of bytes. The
 //! signed identity, the request id, the trace and the deadline go to the service in headers that only Slipway may set.
@@ -30,7 +32,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::front::Front;
+use crate::front::{Front, Ways};
 use crate::limit::Limits;
 use crate::open::Health;
 use crate::policy::{Policies, split, upstream};
@@ -84,7 +86,8 @@ impl Gateway {
         warn_of_missing(&policies, &deps.upstreams);
         let (open, health) = open::routes(&policies, slipway_proto::DESCRIPTORS, &deps).await?;
         let limits = Limits::new(settings, &deps.bus, &deps.metrics);
-        let front = Front::new(settings, &policies, &deps.upstreams, deps.addressed, limits, deps.metrics, open, deps.links);
+        let ways = Ways { upstreams: &deps.upstreams, addressed: deps.addressed, links: deps.links };
+        let front = Front::new(settings, &policies, ways, limits, deps.metrics, open);
         let tls = settings.tls.is_set().then(|| Tls::front(&settings.tls)).transpose()?;
         let listener = bind(&deps.listen, settings.is_local()).await?;
         let address = listener.local_addr().map_err(|e| BuildError::of("the listen address cannot be read back", e))?;
