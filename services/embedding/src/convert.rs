@@ -2,7 +2,8 @@
 
 use slipway_proto::embedding::{
     EmbedTextsRequest, EmbedTextsResponse, Embedding, Heartbeat, Hit, Index, IndexState, ReindexProgress, ReindexResponse,
-    SearchMode, SearchRequest, SearchResponse, SelectFilesRequest, SelectFilesResponse, SelectedFile, reindex_response,
+    ScorePart, SearchMode, SearchRequest, SearchResponse, SelectFilesRequest, SelectFilesResponse, SelectedFile,
+    reindex_response,
 };
 use slipway_rpc::{Check, Fault, now_micros, timestamp};
 use uuid::Uuid;
@@ -11,6 +12,7 @@ use crate::embedder::{DIMENSIONS, MODEL};
 use crate::error::Error;
 use crate::index::Found;
 use crate::model::glob::Glob;
+use crate::model::select::{Part, Selected};
 use crate::model::state::{Mode, Model, State, WorkspaceIndex};
 use crate::service::{Search, SearchAnswer, Selection, Step};
 
@@ -79,7 +81,9 @@ pub(crate) fn search_response(answer: SearchAnswer) -> SearchResponse {
 }
 
 fn hit(found: Found) -> Hit {
+    let parts = found.parts().into_iter().map(|(name, value, note)| ScorePart { name: name.to_owned(), value, note });
     Hit {
+        parts: parts.collect(),
         path: found.point.path,
         start_line: found.point.start_line,
         end_line: found.point.end_line,
@@ -92,7 +96,13 @@ fn hit(found: Found) -> Hit {
 }
 
 pub(crate) fn select_files_response(selection: Selection) -> SelectFilesResponse {
-    let file = |f: crate::model::select::Selected| SelectedFile { path: f.path, score: f.score, reason: f.reason };
+    let part = |p: Part| ScorePart { name: p.name.to_owned(), value: p.value, note: p.note };
+    let file = |f: Selected| SelectedFile {
+        path: f.path,
+        score: f.score,
+        reason: f.reason,
+        parts: f.parts.into_iter().map(part).collect(),
+    };
     SelectFilesResponse { files: selection.files.into_iter().map(file).collect(), revision_id: selection.revision.to_string() }
 }
 

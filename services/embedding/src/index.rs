@@ -128,6 +128,23 @@ pub(crate) struct Found {
     pub(crate) lexical_rank: u32,
 }
 
+impl Found {
+    /// What adds up to the score: its name, value and note. Fusion adds up what the two ranks are worth; one ranking's score is
+    /// the engine's own.
+    pub(crate) fn parts(&self) -> Vec<(&'static str, f64, String)> {
+        let note = |rank: u32, by: &str| format!("rank {rank} by {by}");
+        let (dense, lexical) = (note(self.dense_rank, "meaning"), note(self.lexical_rank, "words"));
+        match (self.dense_rank, self.lexical_rank) {
+            (0, _) => vec![("lexical", self.score, lexical)],
+            (_, 0) => vec![("dense", self.score, dense)],
+            (_, rank) => {
+                let worth = 1.0 / f64::from(RRF_K + rank - 1);
+                vec![("dense", self.score - worth, dense), ("lexical", worth, lexical)]
+            }
+        }
+    }
+}
+
 /// The best first. Engines leave ties as they come; an answer is the same each time.
 fn sort(mut found: Vec<Found>) -> Vec<Found> {
     found.sort_by(|a, b| {
@@ -265,14 +282,25 @@ impl Index {
 
     /// Searches, a few at a time, in the engine of that name.
     pub(crate) async fn search(&self, name: &str, tenant: Tenant, query: Query) -> Result<Vec<Found>, Error> {
-        let engines = self.engines().await?;
-        let engine = match engines.previous {
-            Some(previous) if name != engines.current.name() => previous,
-            _ => engines.current,
-        };
+        let engine = self.named(name).await?;
         // Never closed.
         let _permit = self.searches.acquire().await.ok();
         Ok(engine.search(tenant, query).await?)
+    }
+
+    /// Points by their ids, from the engine of that name.
+    pub(crate) async fn points(&self, name: &str, tenant: Tenant, ids: Vec<Uuid>) -> Result<Vec<Point>, Error> {
+        let engine = self.named(name).await?;
+        let _permit = self.searches.acquire().await.ok();
+        Ok(engine.points(tenant, ids).await?)
+    }
+
+    async fn named(&self, name: &str) -> Result<Arc<dyn VectorIndex>, IndexError> {
+        let engines = self.engines().await?;
+        Ok(match engines.previous {
+            Some(previous) if name != engines.current.name() => previous,
+            _ => engines.current,
+        })
     }
 }
 

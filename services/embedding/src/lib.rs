@@ -16,6 +16,7 @@ mod clients;
 mod convert;
 mod embedder;
 mod error;
+pub mod evaluation;
 mod events;
 mod index;
 mod model;

@@ -1,6 +1,8 @@
 //! The use cases: searching, choosing files, embedding, and following the file store.
 
 mod build;
+mod choose;
+mod digests;
 mod engine;
 mod reindex;
 mod search;
@@ -19,6 +21,8 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub(crate) use build::points_of;
+pub(crate) use choose::{Chooser, Corpus};
 pub(crate) use engine::Source;
 pub(crate) use reindex::Step;
 pub(crate) use search::{Search, SearchAnswer, Selection};
@@ -38,8 +42,17 @@ const VECTORS_AT_ONCE: usize = 4;
 const MANIFESTS_KEPT: u64 = 500;
 const WATCHERS_BEHIND: usize = 256;
 
-/// The paths of a build's files and the hash of what each holds.
-pub(crate) type Manifest = HashMap<String, String>;
+/// The files of a build, by path.
+pub(crate) type Manifest = HashMap<String, Entry>;
+
+/// A file of a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// The hash of its content.
+    pub(crate) blob: String,
+    /// How many chunks it has.
+    pub(crate) chunks: usize,
+}
 
 /// What a build job carries: it brings the workspace to whatever is wanted when it starts. There is one for a workspace at
 /// a time, so that the job's lease is the right to build: no two replicas build the same one.
@@ -59,6 +72,7 @@ struct VectorsJob {
 pub(crate) struct Service {
     records: Records,
     index: Index,
+    chooser: Chooser,
     embedding: Embedding,
     files: Files,
     builds: Queue,
@@ -83,6 +97,7 @@ impl Service {
             manifests: moka::future::Cache::new(MANIFESTS_KEPT),
             building: AtomicUsize::new(0),
             written: AtomicBool::new(false),
+            chooser: Chooser::new(index.clone()),
             records,
             index,
             embedding,

@@ -43,7 +43,7 @@ pub(crate) async fn search(
 fn show(out: &Out, hit: &Hit, lines: usize) -> anyhow::Result<()> {
     let paint = out.paint;
     let place = paint.cyan(place(&hit.path, hit.start_line, hit.end_line));
-    out.line(format!("{place}  {}  {}", hit.title, paint.dim(format!("{:.3}", hit.score))))?;
+    out.line(format!("{place}  {}  {}", hit.title, paint.dim(score(hit))))?;
     for line in hit.text.lines().take(lines) {
         out.line(format!("    {}", paint.dim(line)))?;
     }
@@ -52,4 +52,26 @@ fn show(out: &Out, hit: &Hit, lines: usize) -> anyhow::Result<()> {
         out.line(format!("    {}", paint.dim(format!("… {more} more"))))?;
     }
     Ok(())
+}
+
+/// The score, and what adds up to it where that is more than one thing.
+fn score(hit: &Hit) -> String {
+    let parts: Vec<_> = hit.parts.iter().map(|p| format!("{} {:.3}", p.name, p.value)).collect();
+    if parts.len() > 1 { format!("{:.3} = {}", hit.score, parts.join(" + ")) } else { format!("{:.3}", hit.score) }
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_proto::embedding::ScorePart;
+
+    use super::*;
+
+    #[test]
+    fn a_score_of_several_parts_shows_them() {
+        let part = |name: &str, value| ScorePart { name: name.into(), value, note: String::new() };
+        let one = Hit { score: 7.25, parts: vec![part("lexical", 7.25)], ..Hit::default() };
+        assert_eq!(score(&one), "7.250");
+        let two = Hit { score: 0.15, parts: vec![part("dense", 0.1), part("lexical", 0.05)], ..Hit::default() };
+        assert_eq!(score(&two), "0.150 = dense 0.100 + lexical 0.050");
+    }
 }

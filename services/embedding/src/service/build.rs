@@ -18,7 +18,7 @@ use super::{BuildJob, Service};
 use crate::embedder::MODEL;
 use crate::error::Error;
 use crate::index::{Point, Tenant, VectorIndex};
-use crate::model::chunk::{MAX_FILE_BYTES, chunk, embedded_text, text_of};
+use crate::model::chunk::{Chunk, MAX_FILE_BYTES, chunk, embedded_text, text_of};
 use crate::model::state::{State, WorkspaceIndex};
 use crate::store::{Built, IndexedFile};
 
@@ -227,18 +227,7 @@ impl Service {
         }
         let bytes = self.files.read(ctx, tenant.workspace, revision, &path).await?;
         let chunked = tokio::task::spawn_blocking(move || {
-            let chunks = text_of(&bytes).map(|text| chunk(&path, text)).unwrap_or_default();
-            let points = chunks.into_iter().zip(0..).map(|(chunk, ordinal)| Point {
-                id: tenant.point_id(&path, &blob, ordinal),
-                path: path.clone(),
-                blob: blob.clone(),
-                start_line: chunk.start_line,
-                end_line: chunk.end_line,
-                title: chunk.title,
-                text: chunk.text,
-                vector: None,
-            });
-            let points: Vec<_> = points.collect();
+            let points = points_of(tenant, &path, &blob, &bytes);
             (IndexedFile { chunk_count: points.len() as u64, path, blob }, points)
         });
         Ok(chunked.await.map_err(|panic| Fault::internal(panic.to_string()))?)
@@ -328,6 +317,22 @@ fn compare(tenant: Tenant, listed: Vec<FileEntry>, known: &[IndexedFile], presen
 
 fn ids_of(tenant: Tenant, file: &IndexedFile) -> impl Iterator<Item = Uuid> {
     (0..u32::try_from(file.chunk_count).unwrap_or(u32::MAX)).map(move |ordinal| tenant.point_id(&file.path, &file.blob, ordinal))
+}
+
+/// The chunks of a file, as they are indexed; none for one that is passed over.
+pub(crate) fn points_of(tenant: Tenant, path: &str, blob: &str, bytes: &[u8]) -> Vec<Point> {
+    let chunks = text_of(bytes).map(|text| chunk(path, text)).unwrap_or_default();
+    let point = |(chunk, ordinal): (Chunk, u32)| Point {
+        id: tenant.point_id(path, blob, ordinal),
+        path: path.to_owned(),
+        blob: blob.to_owned(),
+        start_line: chunk.start_line,
+        end_line: chunk.end_line,
+        title: chunk.title,
+        text: chunk.text,
+        vector: None,
+    };
+    chunks.into_iter().zip(0..).map(point).collect()
 }
 
 /// The key of a point's vector in the ledger.

@@ -1,24 +1,21 @@
 //! Searching and choosing files. Both answer from one build, whatever is being written meanwhile.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use slipway_rpc::Ctx;
 use uuid::Uuid;
 
-use super::{Manifest, Service};
+use super::choose::Corpus;
+use super::{Entry, Manifest, Service};
 use crate::error::Error;
 use crate::index::{Found, Query, Tenant};
 use crate::model::glob::Glob;
-use crate::model::select::{ChunkHit, Selected, select, values_keys};
+use crate::model::select::Selected;
 use crate::model::state::{Mode, WorkspaceIndex};
+use crate::store::IndexedFile;
 
-/// Chunks that a choice of files looks at.
-const CHOICE_HITS: usize = 40;
-const REFERENCE_HITS: usize = 20;
 /// A build that moves the index under a search makes it start again, but not for ever.
 const TRIES: usize = 4;
-const MAX_DEPTH: usize = 4_000;
 
 /// What to search for.
 #[derive(Clone, Debug)]
@@ -76,7 +73,7 @@ impl Service {
             let words = if mode == Mode::Dense { String::new() } else { search.query.clone() };
             let paths = search.glob.as_ref().map(|glob| snapshot.paths(glob));
             let query = Query { words, vector, paths, limit: search.limit };
-            let hits = self.hits(&snapshot, query).await?;
+            let hits = snapshot.corpus().hits(&self.index, query).await?;
             if attempt == TRIES || self.is_current(&snapshot).await? {
                 return Ok(SearchAnswer { hits, revision: snapshot.revision, mode });
             }
@@ -88,19 +85,9 @@ impl Service {
     pub(crate) async fn select_files(&self, ctx: &Ctx, workspace: Uuid, request: &str, limit: usize) -> Result<Selection, Error> {
         for attempt in 1.. {
             let snapshot = self.snapshot(ctx, workspace).await?;
-            let lexical = snapshot.index.mode(&self.model()).0 == Mode::Lexical;
-            let vector = if lexical { None } else { self.embedding.query(request).await? };
-            let query = Query { words: request.to_owned(), vector, paths: None, limit: CHOICE_HITS };
-            let hits = chunk_hits(self.hits(&snapshot, query).await?);
-            let mut references = Vec::new();
-            let keys = values_keys(&hits);
-            if !keys.is_empty() {
-                let query = Query { words: keys.join(" "), limit: REFERENCE_HITS, ..Query::default() };
-                references = chunk_hits(self.hits(&snapshot, query).await?);
-            }
+            let files = self.chooser.choose(&snapshot.corpus(), request, limit).await?;
             if attempt == TRIES || self.is_current(&snapshot).await? {
-                let paths: BTreeSet<String> = snapshot.manifest.keys().cloned().collect();
-                return Ok(Selection { files: select(request, &hits, &references, &paths, limit), revision: snapshot.revision });
+                return Ok(Selection { files, revision: snapshot.revision });
             }
         }
         unreachable!("the last attempt returns")
@@ -114,7 +101,7 @@ impl Service {
             return Ok(manifest);
         }
         let files = self.records.list_files(tenant).await?;
-        let manifest: Arc<Manifest> = Arc::new(files.into_iter().map(|f| (f.path, f.blob)).collect());
+        let manifest: Arc<Manifest> = Arc::new(files.into_iter().map(entry).collect());
         // The files were read after the record: keep them only if they are still of that build.
         if self.records.find_index(index.project, index.workspace).await?.is_some_and(|now| now.built == index.built) {
             self.manifests.insert(key, manifest.clone()).await;
@@ -133,32 +120,11 @@ impl Service {
         let now = self.records.find_index(snapshot.tenant.project, snapshot.tenant.workspace).await?;
         Ok(now.is_some_and(|now| now.built == snapshot.index.built))
     }
-
-    /// The engine also holds chunks of builds to come and of builds that were: only those of the snapshot count, and where
-    /// the others took their places, more are asked for.
-    async fn hits(&self, snapshot: &Snapshot, query: Query) -> Result<Vec<Found>, Error> {
-        if query.paths.as_ref().is_some_and(Vec::is_empty) {
-            return Ok(Vec::new());
-        }
-        let limit = query.limit;
-        let mut depth = limit;
-        loop {
-            let found =
-                self.index.search(&snapshot.index.engine, snapshot.tenant, Query { limit: depth, ..query.clone() }).await?;
-            let all = found.len() < depth || depth >= MAX_DEPTH;
-            let mut live: Vec<_> = found.into_iter().filter(|hit| snapshot.holds(hit)).collect();
-            if all || live.len() >= limit {
-                live.truncate(limit);
-                return Ok(live);
-            }
-            depth = (depth * 4).min(MAX_DEPTH);
-        }
-    }
 }
 
 impl Snapshot {
-    fn holds(&self, hit: &Found) -> bool {
-        self.manifest.get(&hit.point.path).is_some_and(|blob| *blob == hit.point.blob)
+    fn corpus(&self) -> Corpus<'_> {
+        Corpus { tenant: self.tenant, engine: &self.index.engine, manifest: &self.manifest }
     }
 
     fn paths(&self, glob: &Glob) -> Vec<String> {
@@ -168,6 +134,6 @@ impl Snapshot {
     }
 }
 
-fn chunk_hits(found: Vec<Found>) -> Vec<ChunkHit> {
-    found.into_iter().map(|f| ChunkHit { path: f.point.path, title: f.point.title, score: f.score }).collect()
+fn entry(file: IndexedFile) -> (String, Entry) {
+    (file.path, Entry { blob: file.blob, chunks: usize::try_from(file.chunk_count).unwrap_or(usize::MAX) })
 }

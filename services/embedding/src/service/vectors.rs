@@ -134,5 +134,5 @@ impl Service {
 }
 
 fn is_live(manifest: &Manifest, point: &Point) -> bool {
-    manifest.get(&point.path).is_some_and(|blob| *blob == point.blob)
+    manifest.get(&point.path).is_some_and(|file| file.blob == point.blob)
 }
