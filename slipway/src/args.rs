@@ -4,15 +4,19 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod eval;
 mod files;
 mod inference;
 mod keys;
+mod letters;
 mod models;
 mod money;
 
+pub(crate) use eval::{Eval, Retrieval};
 pub(crate) use files::{Files, Overlay, Transfer};
 pub(crate) use inference::{Cache, Inference};
 pub(crate) use keys::Keys;
+pub(crate) use letters::DeadLetters;
 pub(crate) use models::{Ability, Models};
 pub(crate) use money::{Budget, Dimension, Subject, Usage, Window};
 
@@ -140,6 +144,9 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "wait")]
         rebuild: bool,
     },
+    /// Self-tests on data of one's own.
+    #[command(subcommand)]
+    Eval(Eval),
     /// List the language models.
     Models(Models),
     /// Show what calls of language models used and cost.
@@ -337,43 +344,6 @@ pub(crate) enum Workspace {
         workspace: String,
         /// The older: a number or an id.
         revision: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DeadLetters {
-    /// List them, the oldest work of each service first.
-    #[command(visible_alias = "ls")]
-    List {
-        /// Only this service's; unless told, those of all that keep data.
-        #[arg(long, short)]
-        service: Option<Service>,
-        /// Only this kind.
-        #[arg(long, short, default_value = "")]
-        kind: String,
-    },
-    /// Have one, or all of a kind, done again. Mend the cause first.
-    Redrive {
-        /// Whose.
-        #[arg(long, short)]
-        service: Service,
-        /// Its id.
-        #[arg(required_unless_present = "kind", conflicts_with = "kind")]
-        id: Option<String>,
-        /// All of this kind.
-        #[arg(long, short)]
-        kind: Option<String>,
-    },
-    /// Delete one: the work is never done.
-    Delete {
-        /// Whose.
-        #[arg(long, short)]
-        service: Service,
-        /// Its id.
-        id: String,
-        /// Yes, for good.
-        #[arg(long, required = true)]
-        yes: bool,
     },
 }
 

@@ -7,6 +7,7 @@ mod config;
 mod data;
 mod demo;
 mod error;
+mod eval;
 mod migrate;
 mod output;
 mod process;
@@ -81,6 +82,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             client::search(&Api::new(&global)?, &out, &workspace, query.join(" "), limit, glob, mode).await
         }
         Command::Index { workspace, wait, rebuild } => client::index(&Api::new(&global)?, &out, &workspace, wait, rebuild).await,
+        Command::Eval(command) => eval::eval(&out, command).await,
         Command::Usage(asked) => client::usage(&Api::new(&global)?, &out, asked).await,
         Command::Budget(command) => client::budget(&Api::new(&global)?, &out, command).await,
         Command::Health => client::health(&Api::new(&global)?, &out).await,
