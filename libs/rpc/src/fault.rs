@@ -249,7 +249,8 @@ fn code_of(reason: Reason) -> Code {
         R::ChangeConflict | R::EmbedderUnavailable | R::ProviderAuthFailed | R::ProviderCreditExhausted => {
             Code::FailedPrecondition
         }
-        R::MergeConflict | R::FileNotText => Code::FailedPrecondition,
+        R::MergeConflict | R::FileNotText | R::EditNotFound | R::EditAmbiguous => Code::FailedPrecondition,
+        R::EditMalformed => Code::InvalidArgument,
         R::SecretFound | R::ContentNotFound | R::UploadIncomplete | R::UploadCorrupt | R::UploadsFull => Code::FailedPrecondition,
         R::ImportRefused | R::ExportUnsupported => Code::FailedPrecondition,
         R::ImportFailed => Code::Unavailable,

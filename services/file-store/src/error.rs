@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::archive::{ArchiveError, MAX_ARCHIVE_BYTES};
 use crate::blobs::BlobError;
+use crate::edit::{Candidate, MAX_SHOWN, Refusal};
 use crate::fetch::FetchError;
 use crate::git::GitError;
 use crate::model::{ChangeError, Conflict, Head, ManifestError, PathError, PatternError, Secret};
@@ -76,6 +77,8 @@ pub(crate) enum Error {
     OffsetBeyond { size: u64 },
     #[error("the project has {limit} uploads; finish and commit some, or delete them")]
     UploadsFull { limit: u64 },
+    #[error("{refusal}")]
+    EditRefused { index: usize, refusal: Refusal },
     #[error("the request id was used for another payload")]
     RequestIdReused { first_id: Uuid },
     #[error("the page token was not made by this call with these arguments")]
@@ -155,6 +158,7 @@ impl From<Error> for Fault {
                 Self::invalid(vec![Violation { field: "offset".to_owned(), description }])
             }
             Error::UploadsFull { limit } => Self::new(Reason::UploadsFull, message).with("limit", limit),
+            Error::EditRefused { index, refusal } => refuse_edit(index, refusal, message),
             Error::RequestIdReused { first_id } => Self::new(Reason::RequestIdReused, message).with("first_id", first_id),
             Error::PageTokenInvalid => Self::new(Reason::PageTokenInvalid, message),
             Error::CursorOutOfRange { oldest, latest } => {
@@ -215,6 +219,37 @@ fn refuse_secrets(found: &[Secret], message: String) -> Fault {
     found.iter().fold(fault, |fault, secret| {
         fault.violation(format!("{}:{}", secret.path, secret.line), format!("looks like a secret: {}", secret.rule))
     })
+}
+
+/// How much of the difference to the nearest place is told, in bytes: the details of an error travel in a header.
+const MAX_DIFF: usize = 1_500;
+
+fn refuse_edit(index: usize, refusal: Refusal, message: String) -> Fault {
+    let fault = |reason| Fault::new(reason, message.clone()).with("edit", index);
+    match refusal {
+        Refusal::NotFound { path, candidates, .. } => {
+            let place = |c: &Candidate| format!("{}-{} {:.0}%", c.first_line, c.last_line, c.similarity * 100.0);
+            let nearest: Vec<String> = candidates.iter().map(place).collect();
+            let diff = candidates.into_iter().next().map(|c| c.diff).unwrap_or_default();
+            let cut = (0..=diff.len().min(MAX_DIFF)).rev().find(|at| diff.is_char_boundary(*at)).unwrap_or(0);
+            fault(Reason::EditNotFound).with("path", path).with("nearest", nearest.join(", ")).with("diff", &diff[..cut])
+        }
+        Refusal::Ambiguous { path, count, lines } => {
+            let lines: Vec<String> = lines.iter().take(MAX_SHOWN).map(usize::to_string).collect();
+            fault(Reason::EditAmbiguous).with("path", path).with("count", count).with("lines", lines.join(", "))
+        }
+        Refusal::NoFile { path } => fault(Reason::FileNotFound).with("path", path),
+        Refusal::FileExists { path } => fault(Reason::ChangeConflict).with("path", path),
+        Refusal::Path(error) => fault(Reason::PathInvalid).with("path", error.path),
+        Refusal::Malformed { line, .. } => fault(Reason::EditMalformed).with("line", line),
+        Refusal::Partial { path, line, .. } | Refusal::BeyondEnd { path, line, .. } => {
+            fault(Reason::EditMalformed).with("path", path).with("line", line)
+        }
+        Refusal::Unreadable { path, .. } => fault(Reason::FileNotText).with("path", path),
+        Refusal::NothingChanges { path } | Refusal::TooLarge { path, .. } | Refusal::Unproven { path, .. } => {
+            fault(Reason::EditMalformed).with("path", path)
+        }
+    }
 }
 
 /// A result beyond the limits is a field over its limit; everything else does not fit the base.

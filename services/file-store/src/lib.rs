@@ -12,6 +12,7 @@ mod archive;
 mod blobs;
 mod clock;
 mod convert;
+mod edit;
 mod error;
 mod events;
 mod fetch;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_bus::Bus;
+use slipway_proto::filestore::edit_service_server::EditServiceServer;
 use slipway_proto::filestore::file_store_service_server::FileStoreServiceServer;
 use slipway_proto::filestore::history_service_server::HistoryServiceServer;
 use slipway_proto::filestore::overlay_service_server::OverlayServiceServer;
@@ -94,6 +96,7 @@ async fn build_with(
     let service = Arc::new(service::FileStore::new(store, blobs, spool, settings, collector.clone(), clock, links));
     server.add_service(HistoryServiceServer::new(rpc::Histories::new(service.clone())));
     server.add_service(OverlayServiceServer::new(rpc::Overlays::new(service.clone())));
+    server.add_service(EditServiceServer::new(rpc::EditRpc::new(service.clone())));
     server.add_service(SecretServiceServer::new(rpc::SecretsRpc::new(service.clone())));
     server.add_service(TransferServiceServer::new(rpc::TransferRpc::new(service.clone())));
     server.add_service(FileStoreServiceServer::new(rpc::Rpc::new(service)));

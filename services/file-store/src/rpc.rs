@@ -1,5 +1,6 @@
 //! `slipway.filestore.v1.FileStoreService`: decode, call the use case, encode. The other services of the package are beside.
 
+mod edits;
 mod histories;
 mod overlays;
 mod secrets;
@@ -19,6 +20,7 @@ use crate::convert;
 use crate::error::Error;
 use crate::service::FileStore;
 
+pub(crate) use edits::EditRpc;
 pub(crate) use histories::Histories;
 pub(crate) use overlays::Overlays;
 pub(crate) use secrets::SecretsRpc;

@@ -3,6 +3,7 @@
 mod archives;
 mod chart_import;
 mod compare;
+mod editing;
 mod garbage;
 mod git_export;
 mod git_import;
@@ -47,7 +48,7 @@ pub(crate) use git_import::{GitFrom, GitImport, GitImported};
 pub(crate) use history::{Event as HistoryEvent, HistoryRequest};
 pub(crate) use links::{DownloadLink, Links, UploadLink};
 pub(crate) use merging::{Outcome, Preview};
-pub(crate) use overlays::{NewOverlay, OverlayChange, OverlayCommit};
+pub(crate) use overlays::{Alteration, NewOverlay, OverlayChange, OverlayCommit};
 pub(crate) use read::{Search, Searched};
 pub(crate) use revisions::{Commit, Restore};
 pub(crate) use secrets::Secrets;

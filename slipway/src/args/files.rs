@@ -14,6 +14,22 @@ pub(crate) enum Files {
     /// Overlays: changes that are not committed yet.
     #[command(subcommand)]
     Overlay(Overlay),
+    /// Print lines of a text file with their numbers.
+    View {
+        /// A name or an id.
+        workspace: String,
+        /// The file.
+        path: String,
+        /// A number or an id; the head unless told.
+        #[arg(long, short)]
+        revision: Option<String>,
+        /// The first line.
+        #[arg(long, default_value_t = 1, value_name = "LINE")]
+        first: u32,
+        /// The last line; the file's last unless told.
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "LINE")]
+        last: u32,
+    },
     /// List the revisions in which a file changed, through its names.
     History {
         /// A name or an id.
@@ -86,6 +102,17 @@ pub(crate) enum Overlay {
         /// Where the content is; standard input unless told.
         #[arg(long, short)]
         from: Option<PathBuf>,
+    },
+    /// Make the edits that a text holds: SEARCH/REPLACE blocks, a unified diff, `*** Begin Patch`, or whole files.
+    Edit {
+        /// Its id.
+        overlay: String,
+        /// Where the text is; standard input unless told.
+        #[arg(long, short)]
+        from: Option<PathBuf>,
+        /// The file that is meant where the text names none.
+        #[arg(long, short, default_value = "")]
+        path: String,
     },
     /// Delete a file.
     #[command(visible_alias = "rm")]

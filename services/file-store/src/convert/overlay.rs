@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{MAX_MESSAGE, MAX_NAME, changes, file_entry, page_request, request_key, text};
 use crate::model::{Conflict, ConflictKind, LineClash, Lines, Overlay};
-use crate::service::{NewOverlay, Outcome, OverlayChange, OverlayCommit, PAGE_BYTES, PageRequest, Preview};
+use crate::service::{Alteration, NewOverlay, Outcome, OverlayChange, OverlayCommit, PAGE_BYTES, PageRequest, Preview};
 
 const MAX_ETAG: usize = 100;
 /// How many conflicts are shown.
@@ -45,7 +45,7 @@ pub(crate) fn change_overlay(mut request: pb::ChangeOverlayRequest) -> Result<Ov
     let key = request_key(&mut check, "ChangeOverlay", &mut id, || request.encode_to_vec());
     let changes = changes(&mut check, request.changes);
     check.finish()?;
-    Ok(OverlayChange { overlay_id, changes: changes?, expected, key })
+    Ok(OverlayChange { overlay_id, what: Alteration::Changes(changes?), expected, key })
 }
 
 pub(crate) fn commit_overlay(mut request: pb::CommitOverlayRequest) -> Result<OverlayCommit, Fault> {
@@ -60,7 +60,7 @@ pub(crate) fn commit_overlay(mut request: pb::CommitOverlayRequest) -> Result<Ov
 }
 
 /// An etag that may be left out.
-fn etag(check: &mut Check, given: &str) -> Option<String> {
+pub(super) fn etag(check: &mut Check, given: &str) -> Option<String> {
     let etag = check.text("expected_etag", given, 0, MAX_ETAG);
     (!etag.is_empty()).then_some(etag)
 }

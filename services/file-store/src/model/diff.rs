@@ -130,7 +130,6 @@ pub(crate) struct Names {
     similarity: Option<u32>,
 }
 
-#[cfg(test)]
 impl Names {
     /// The same on both sides.
     pub(crate) fn same(path: &str) -> Self {

@@ -5,6 +5,7 @@ mod beside_git;
 mod buckets;
 mod charts;
 mod compare;
+mod edits;
 mod garbage;
 mod git;
 mod histories;

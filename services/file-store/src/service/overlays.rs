@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::revisions::{Base, Draft, MERGES, RENEWALS, WRITES};
 use super::writing::Writing;
 use super::{FileStore, Page, PageRequest, cursor, cut_page};
+use crate::edit::{Done, Edit};
 use crate::error::Error;
 use crate::model::{Change, Head, Manifest, Overlay, Revision};
 use crate::store::RequestKey;
@@ -29,11 +30,20 @@ pub(crate) struct NewOverlay {
     pub(crate) key: RequestKey,
 }
 
+/// What is to become of the files of an overlay.
+#[derive(Debug)]
+pub(crate) enum Alteration {
+    /// These changes.
+    Changes(Vec<Change>),
+    /// What these edits come to; each with the place of what said it.
+    Edits(Vec<(usize, Edit)>),
+}
+
 /// Changes to the files of an overlay.
 #[derive(Debug)]
 pub(crate) struct OverlayChange {
     pub(crate) overlay_id: Uuid,
-    pub(crate) changes: Vec<Change>,
+    pub(crate) what: Alteration,
     /// The etag that the changes were made for; `None`: whatever it is.
     pub(crate) expected: Option<String>,
     pub(crate) key: RequestKey,
@@ -113,9 +123,14 @@ impl FileStore {
 
     /// Applies changes to the files of an overlay, all of them or none.
     pub(crate) async fn change_overlay(&self, ctx: &Ctx, change: OverlayChange) -> Result<Overlay, Error> {
-        let OverlayChange { overlay_id, changes, expected, key } = change;
+        self.edit_overlay(ctx, change).await.map(|(overlay, _)| overlay)
+    }
+
+    /// As [`FileStore::change_overlay`]; also what was done for each edit, the first time.
+    pub(crate) async fn edit_overlay(&self, ctx: &Ctx, change: OverlayChange) -> Result<(Overlay, Vec<Done>), Error> {
+        let OverlayChange { overlay_id, what, expected, key } = change;
         if self.find_made(ctx, &key).await?.is_some() {
-            return self.get_overlay(ctx, overlay_id).await;
+            return Ok((self.get_overlay(ctx, overlay_id).await?, Vec::new()));
         }
         for _ in 0..ATTEMPTS {
             let writing = self.start_writing().await?;
@@ -123,7 +138,11 @@ impl FileStore {
             if let Some(expected) = &expected {
                 check_etag(expected, &overlay)?;
             }
-            let changes = self.place_contents(ctx, &writing, &manifest, changes.clone()).await?;
+            let (changes, done) = match &what {
+                Alteration::Changes(changes) => (changes.clone(), Vec::new()),
+                Alteration::Edits(edits) => self.edit(&manifest, edits.clone()).await?,
+            };
+            let changes = self.place_contents(ctx, &writing, &manifest, changes).await?;
             let (manifest, contents) = self.apply(manifest, changes).await?;
             let contents = stream::iter(contents).map(|(hash, content)| self.put(&writing, hash, content));
             contents.buffer_unordered(WRITES).try_collect::<()>().await?;
@@ -132,7 +151,7 @@ impl FileStore {
             let hash = self.save_manifest(&writing, manifest.clone()).await?;
             let next = overlay.with(hash, &manifest, now, self.overlay_expiry(now));
             if let Some(changed) = self.land_overlay(ctx, Some(overlay.version), next, Some(writing), &key).await? {
-                return Ok(changed);
+                return Ok((changed, done));
             }
         }
         Err(Error::EtagMismatch { etag: self.get_overlay(ctx, overlay_id).await?.etag() })

@@ -1,5 +1,6 @@
 //! `slipway files …`
 
+mod edit;
 mod history;
 mod import;
 mod overlay;
@@ -14,6 +15,9 @@ use crate::output::Out;
 pub(crate) async fn files(api: &Api, out: &Out, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Overlay(command) => overlay::overlay(api, out, command).await,
+        Command::View { workspace, path, revision, first, last } => {
+            edit::view(api, out, &workspace, path, Rev::of(&revision), (first, last)).await
+        }
         Command::History { workspace, path, revision } => history::history(api, out, &workspace, path, Rev::of(&revision)).await,
         Command::Blame { workspace, path, revision } => history::blame(api, out, &workspace, path, Rev::of(&revision)).await,
         Command::Watch { workspace, after } => history::watch(api, out, &workspace, after).await,

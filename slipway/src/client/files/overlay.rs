@@ -13,6 +13,7 @@ use slipway_proto::filestore::{
 use tokio::io::AsyncReadExt as _;
 use uuid::Uuid;
 
+use super::edit;
 use crate::args::Overlay as Command;
 use crate::client::{Api, Rev, required};
 use crate::error::Failure;
@@ -28,6 +29,7 @@ pub(super) async fn overlay(api: &Api, out: &Out, command: Command) -> anyhow::R
             let write = WriteFile { path, content: content(from).await?.into(), ..Default::default() };
             change(api, out, overlay, Change::Write(write)).await
         }
+        Command::Edit { overlay, from, path } => edit::edit(api, out, overlay, content(from).await?, path).await,
         Command::Remove { overlay, path } => {
             change(api, out, overlay, Change::Delete(DeleteFile { path, ..Default::default() })).await
         }

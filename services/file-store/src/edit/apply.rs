@@ -1,0 +1,311 @@
+//! Carries edits out on files, one after the other, and says of each what was done or why not.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::block::{Block, Edit, LastLine};
+use super::elide;
+use super::ladder::{self, Rung};
+use super::nearest;
+use super::prove::{self, Tail};
+use super::refusal::Refusal;
+use super::replace;
+use super::text::{BOM, Endings, Splice, Text, is_blank, trim_end, unix};
+use crate::model::{Change, Expected, Names, Side, check_path, diff_file};
+
+/// The most bytes of a file that edits make.
+pub(crate) const MAX_EDITED: usize = 3 << 20;
+/// Lines around a change in what is told of it, and how long the shortest way to tell it is sought.
+const CONTEXT: usize = 3;
+const DIFF_TIME: Duration = Duration::from_millis(200);
+
+/// What was done for an edit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) path: String,
+    /// How its place was found; the one that tolerates most where there were several.
+    pub(crate) rung: Rung,
+    /// The first and last line that it changed, from 1, in the file as it is then; none where no line is left.
+    pub(crate) lines: Option<(usize, usize)>,
+    /// The change in unified format.
+    pub(crate) unified: String,
+    /// How many places it changed.
+    pub(crate) places: usize,
+}
+
+/// What came of edits: all were made, or none.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    /// For each edit, in order.
+    pub(crate) outcomes: Vec<Result<Done, Refusal>>,
+    /// The changes to files, in order; empty when an edit was refused.
+    pub(crate) changes: Vec<Change>,
+}
+
+/// Carries edits out on the files that they name: each content, or none for a file that is not there.
+pub(crate) fn apply(files: BTreeMap<String, Option<Bytes>>, edits: &[Edit]) -> Batch {
+    let mut desk = Desk { files, changes: Vec::new() };
+    let outcomes: Vec<_> = edits.iter().map(|edit| desk.make(edit)).collect();
+    let changes = if outcomes.iter().all(Result::is_ok) { desk.changes } else { Vec::new() };
+    Batch { outcomes, changes }
+}
+
+struct Desk {
+    files: BTreeMap<String, Option<Bytes>>,
+    changes: Vec<Change>,
+}
+
+/// What became of a text.
+struct Written {
+    after: String,
+    rung: Rung,
+    places: usize,
+}
+
+impl Desk {
+    fn make(&mut self, edit: &Edit) -> Result<Done, Refusal> {
+        for path in edit.paths() {
+            check_path(path).map_err(Refusal::Path)?;
+        }
+        let path = edit.path();
+        let before = self.find(path);
+        match edit {
+            Edit::Delete { lines, .. } => self.delete(path, before, lines.as_deref()),
+            Edit::Rename { new_path, .. } => self.rename(path, before, new_path),
+            Edit::Create { content, .. } if before.is_none() => self.write(path, None, whole(content)),
+            Edit::Create { .. } => Err(Refusal::FileExists { path: path.to_owned() }),
+            Edit::Write { content, .. } => {
+                let text = before.as_ref().map(|content| as_text(path, content)).transpose()?;
+                let written = text.map_or_else(|| Ok(whole(content)), |text| rewrite(text, content))?;
+                self.write(path, before, written)
+            }
+            Edit::Patch { blocks, .. } if before.as_ref().is_none_or(|b| b.is_empty()) && fills(blocks) => {
+                let content: String = blocks[0].adds().flat_map(|line| [line, "\n"]).collect();
+                self.write(path, before, whole(&content))
+            }
+            Edit::Replace { .. } | Edit::Insert { .. } | Edit::Patch { .. } => {
+                let Some(content) = before.clone() else { return Err(Refusal::NoFile { path: path.to_owned() }) };
+                let written = change(edit, as_text(path, &content)?)?;
+                self.write(path, before, written)
+            }
+        }
+    }
+
+    fn find(&self, path: &str) -> Option<Bytes> {
+        self.files.get(path).cloned().flatten()
+    }
+
+    fn delete(&mut self, path: &str, before: Option<Bytes>, lines: Option<&[String]>) -> Result<Done, Refusal> {
+        let Some(content) = before else { return Err(Refusal::NoFile { path: path.to_owned() }) };
+        if let Some(lines) = lines {
+            let file = Text::of(as_text(path, &content)?);
+            let there = file.contents();
+            if there.len() != lines.len() || there.iter().zip(lines).any(|(a, b)| trim_end(a) != trim_end(b)) {
+                let olds: Vec<&str> = lines.iter().map(String::as_str).collect();
+                let candidates = nearest::candidates(&olds, &there);
+                return Err(Refusal::NotFound { path: path.to_owned(), candidates, already: None });
+            }
+        }
+        self.files.insert(path.to_owned(), None);
+        self.changes.push(Change::Delete { path: path.to_owned(), expected: Expected::Whatever });
+        Ok(Done { lines: None, ..told(path, Some(&content), None, Rung::Exact, 1) })
+    }
+
+    fn rename(&mut self, path: &str, before: Option<Bytes>, new_path: &str) -> Result<Done, Refusal> {
+        let Some(content) = before else { return Err(Refusal::NoFile { path: path.to_owned() }) };
+        if self.find(new_path).is_some() {
+            return Err(Refusal::FileExists { path: new_path.to_owned() });
+        }
+        self.files.insert(path.to_owned(), None);
+        self.files.insert(new_path.to_owned(), Some(content));
+        self.changes.push(Change::Rename { path: path.to_owned(), new_path: new_path.to_owned(), expected: Expected::Whatever });
+        Ok(Done { path: new_path.to_owned(), rung: Rung::Exact, lines: None, unified: String::new(), places: 1 })
+    }
+
+    fn write(&mut self, path: &str, before: Option<Bytes>, written: Written) -> Result<Done, Refusal> {
+        let Written { after, rung, places } = written;
+        if after.len() > MAX_EDITED {
+            return Err(Refusal::TooLarge { path: path.to_owned(), bytes: after.len(), limit: MAX_EDITED });
+        }
+        if after.contains('\0') {
+            return Err(Refusal::malformed(1, "the text holds a NUL character"));
+        }
+        let after = Bytes::from(after);
+        if before.as_ref() == Some(&after) {
+            return Err(Refusal::NothingChanges { path: path.to_owned() });
+        }
+        let done = told(path, before.as_ref(), Some(&after), rung, places);
+        self.files.insert(path.to_owned(), Some(after.clone()));
+        let write = Change::Write { path: path.to_owned(), content: after, executable: None, expected: Expected::Whatever };
+        if matches!(self.changes.last(), Some(Change::Write { path: last, .. }) if last == path) {
+            self.changes.pop();
+        }
+        self.changes.push(write);
+        Ok(done)
+    }
+}
+
+/// What is told of a change.
+fn told(path: &str, before: Option<&Bytes>, after: Option<&Bytes>, rung: Rung, places: usize) -> Done {
+    let side = |content| Side { content, executable: false };
+    let (old, new) = (before.map(|b| side(b.as_ref())), after.map(|b| side(b.as_ref())));
+    let diff = diff_file(&Names::same(path), old, new, CONTEXT, Some(Instant::now() + DIFF_TIME));
+    let mut lines: Option<(usize, usize)> = None;
+    for hunk in &diff.hunks {
+        let mut at = hunk.new_start.max(1) as usize;
+        for line in &hunk.lines {
+            use crate::model::LineKind;
+            if line.kind != LineKind::Context && after.is_some() {
+                lines = Some(lines.map_or((at, at), |(first, last)| (first, last.max(at))));
+            }
+            at += usize::from(line.kind != LineKind::Removed);
+        }
+    }
+    Done { path: path.to_owned(), rung, lines, unified: diff.unified, places }
+}
+
+/// A content as text, if it is one.
+pub(crate) fn as_text<'a>(path: &str, content: &'a Bytes) -> Result<&'a str, Refusal> {
+    let unreadable = |why| Refusal::Unreadable { path: path.to_owned(), why };
+    if content.len() > MAX_EDITED {
+        return Err(Refusal::too_large(path));
+    }
+    if content.contains(&0) {
+        return Err(unreadable("it holds a NUL character, so it is no text"));
+    }
+    std::str::from_utf8(content).map_err(|_| unreadable("it is not UTF-8 text"))
+}
+
+fn whole(content: &str) -> Written {
+    Written { after: content.to_owned(), rung: Rung::Exact, places: 1 }
+}
+
+/// A patch that brings lines and finds none: the content of a file that is not there yet.
+fn fills(blocks: &[Block]) -> bool {
+    matches!(blocks, [block] if block.olds().is_empty() && !block.ops.is_empty())
+}
+
+/// A whole new content, with the byte order mark, the line ends and the end that the file has.
+fn rewrite(before: &str, content: &str) -> Result<Written, Refusal> {
+    let file = Text::of(before);
+    let content = content.strip_prefix(BOM).unwrap_or(content);
+    let news = Text::of(content);
+    refuse_gaps(news.contents().into_iter(), &file, 1)?;
+    let mut after = match file.endings() {
+        Endings::Mixed => content.to_owned(),
+        _ => file.with_my_endings(content),
+    };
+    if !after.is_empty() && file.len() > 0 && file.ends_with_newline() != after.ends_with('\n') {
+        match file.ends_with_newline() {
+            true => after.push_str(file.ending_at(file.len() - 1)),
+            false => after.truncate(open(&after)),
+        }
+    }
+    if before.starts_with(BOM) {
+        after.insert_str(0, BOM);
+    }
+    Ok(Written { after, rung: Rung::Exact, places: 1 })
+}
+
+/// Added lines that say in words that something is left out, and are not in the file, would take the place of what they leave out.
+fn refuse_gaps<'a>(mut added: impl Iterator<Item = &'a str>, file: &Text<'_>, said_at: usize) -> Result<(), Refusal> {
+    let there = |line: &str| file.contents().iter().any(|l| l.trim() == line.trim());
+    match added.find(|line| elide::is_worded(line) && !there(line)) {
+        None => Ok(()),
+        Some(line) => {
+            let what = format!("the new text leaves something out (`{}`); write it in full", line.trim());
+            Err(Refusal::malformed(said_at, what))
+        }
+    }
+}
+
+fn change(edit: &Edit, before: &str) -> Result<Written, Refusal> {
+    let file = Text::of(before);
+    let path = edit.path();
+    let (splices, rung, tail, last_line) = match edit {
+        Edit::Replace { old, new, all, .. } => {
+            let olds: Vec<&str> = old.lines().collect();
+            let gaps = new.lines().filter(|line| !olds.contains(line));
+            refuse_gaps(gaps, &file, 1)?;
+            let (splices, rung) = replace::replace(path, &file, old, new, *all)?;
+            (splices, rung, Tail::Kept, LastLine::AsIs)
+        }
+        Edit::Insert { line, text, .. } => (vec![insert(path, &file, *line, text)?], Rung::Exact, Tail::Kept, LastLine::AsIs),
+        Edit::Patch { blocks, .. } => patch(path, &file, blocks)?,
+        _ => return Err(Refusal::Unproven { path: path.to_owned(), what: "it is no change of lines" }),
+    };
+    let after = file.apply(&splices);
+    let unproven = |what| Refusal::Unproven { path: path.to_owned(), what };
+    prove::check(&file, &after, &splices, tail).map_err(unproven)?;
+    Ok(Written { after: end_as_told(after, last_line, &file), rung, places: splices.len() })
+}
+
+fn insert(path: &str, file: &Text<'_>, line: usize, text: &str) -> Result<Splice, Refusal> {
+    if text.is_empty() {
+        return Err(Refusal::NothingChanges { path: path.to_owned() });
+    }
+    if line > file.len() {
+        return Err(Refusal::BeyondEnd { path: path.to_owned(), lines: file.len(), line });
+    }
+    refuse_gaps(text.lines(), file, 1)?;
+    let text = unix(text);
+    let lines: Vec<String> = text.strip_suffix('\n').unwrap_or(&text).split('\n').map(str::to_owned).collect();
+    Ok(file.splice_lines(line..line, &lines))
+}
+
+type Patched = (Vec<Splice>, Rung, Tail, LastLine);
+
+/// Every block is sought in the file as it was, so that none can be found in what another one brings.
+fn patch(path: &str, file: &Text<'_>, blocks: &[Block]) -> Result<Patched, Refusal> {
+    let mut splices = Vec::new();
+    let mut rung = Rung::Exact;
+    let mut last_line = LastLine::AsIs;
+    for block in blocks {
+        if !block.changes() {
+            return Err(Refusal::malformed(block.said_at, "it changes nothing"));
+        }
+        refuse_gaps(block.adds(), file, block.said_at)?;
+        if block.olds().is_empty() && block.at_end {
+            let added: Vec<String> = block.adds().map(str::to_owned).collect();
+            splices.push(file.splice_lines(file.len()..file.len(), &added));
+            continue;
+        }
+        let found = ladder::find(path, block, file)?;
+        let fit = |line: &str| found.reindent.as_ref().map_or_else(|| Some(line.to_owned()), |rule| rule.fit(line));
+        let changes = block.splices(file, &found.lines, fit).ok_or_else(|| nearest::not_found(path, block, file))?;
+        if block.last_line != LastLine::AsIs {
+            let rest = &file.contents()[found.end()..];
+            if !rest.iter().all(|line| is_blank(line)) {
+                return Err(Refusal::malformed(block.said_at, "it says how the file ends, and is not at its end"));
+            }
+            last_line = block.last_line;
+        }
+        splices.extend(changes);
+        rung = rung.max(found.rung);
+    }
+    splices.sort_by_key(|s| (s.span.start, s.span.end));
+    if splices.windows(2).any(|pair| pair[1].span.start < pair[0].span.end || pair[0].span == pair[1].span) {
+        let said_at = blocks.first().map_or(1, |b| b.said_at);
+        return Err(Refusal::malformed(said_at, "two of its parts change the same lines"));
+    }
+    let tail = if last_line == LastLine::AsIs { Tail::Kept } else { Tail::Told };
+    Ok((splices, rung, tail, last_line))
+}
+
+fn end_as_told(mut after: String, last_line: LastLine, file: &Text<'_>) -> String {
+    match last_line {
+        LastLine::Closed if !after.is_empty() && !after.ends_with('\n') => {
+            after.push_str(file.ending_at(file.len().saturating_sub(1)));
+        }
+        LastLine::Open => after.truncate(open(&after)),
+        _ => {}
+    }
+    after
+}
+
+/// How long a text is without its last line end.
+fn open(text: &str) -> usize {
+    text.strip_suffix('\n').map_or(text.len(), |rest| rest.strip_suffix('\r').unwrap_or(rest).len())
+}
