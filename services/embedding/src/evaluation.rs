@@ -78,12 +78,7 @@ impl Evaluation {
     }
 
     /// Brings the index of a package to a state; `read` gives the bytes of a blob, and is asked for new ones only.
-    pub async fn bring(
-        &mut self,
-        name: &str,
-        files: &[File],
-        read: &mut Read<'_>,
-    ) -> Result<(), BoxError> {
+    pub async fn bring(&mut self, name: &str, files: &[File], read: &mut Read<'_>) -> Result<(), BoxError> {
         self.builds += 1;
         let tenant = tenant(name);
         let mut package = self.packages.remove(name).unwrap_or_default();

@@ -81,7 +81,7 @@ fn votes(olds: &[&str], lines: &[&str]) -> HashMap<usize, usize> {
     }
     if lines.len() <= MAX_SCANNED {
         let longest = olds.iter().enumerate().max_by_key(|(_, l)| l.trim().len());
-        for (offset, old) in longest {
+        if let Some((offset, old)) = longest {
             for (at, line) in lines.iter().enumerate().filter(|(at, _)| *at >= offset) {
                 if roughly(old.trim(), line.trim()) {
                     *votes.entry(at - offset).or_default() += 1;

@@ -90,10 +90,6 @@ impl<'a> Text<'a> {
         self.lines.len()
     }
 
-    pub(super) fn lines(&self) -> &[Line] {
-        &self.lines
-    }
-
     /// A line without its end.
     pub(super) fn line(&self, index: usize) -> &'a str {
         let line = self.lines[index];

@@ -134,6 +134,9 @@ impl Case {
             }
             Wrong::TrailingBlanks => {
                 let line = self.old[at].clone();
+                if self.old.iter().filter(|l| **l == line).count() > 1 {
+                    return None;
+                }
                 self.old[at].push_str("  ");
                 // Whoever copies a line wrongly copies it twice.
                 if let Some(same) = self.new.iter_mut().find(|l| **l == line) {
@@ -265,7 +268,9 @@ fn what_the_ladder_tolerates_is_made_and_nothing_else_is_changed() {
         let count = judge(wrong, 500);
         println!("{wrong:?}: {count:?}");
         assert!(count.made > 20, "{wrong:?}: {count:?}");
-        assert!(count.made * 100 >= (count.made + count.refused) * 95, "{wrong:?}: {count:?}");
+        // What is left of a place of which lines are left out is not always the only one of its kind.
+        let expected = if wrong == Wrong::Elided { 80 } else { 95 };
+        assert!(count.made * 100 >= (count.made + count.refused) * expected, "{wrong:?}: {count:?}");
     }
 }
 

@@ -81,7 +81,7 @@ async fn a_refusal_changes_nothing_and_says_what_would_help() {
     let before = user.get_overlay(&overlay).await.unwrap();
     let cases = [
         (replace("values.yaml", "  tag: a", "  tag: b"), "EDIT_AMBIGUOUS", vec![("count", "2"), ("lines", "3, 5")]),
-        (replace("values.yaml", "replicaz: 1", "x: 1"), "EDIT_NOT_FOUND", vec![("nearest", "1-1 91%")]),
+        (replace("values.yaml", "replicaz: 1", "x: 1"), "EDIT_NOT_FOUND", vec![("nearest", "1-1 82%")]),
         (replace("values.yaml", "replicas", "replicas"), "EDIT_MALFORMED", vec![]),
         (replace("logo.png", "PNG", "x"), "FILE_NOT_TEXT", vec![("path", "logo.png")]),
         (replace("other.yaml", "a", "b"), "FILE_NOT_FOUND", vec![("path", "other.yaml")]),
