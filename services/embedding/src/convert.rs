@@ -1,5 +1,7 @@
 //! Requests to the model, with every violation named, and the model to responses. Limits are those of the proto comments.
 
+mod audit;
+
 use slipway_proto::embedding::{
     EmbedTextsRequest, EmbedTextsResponse, Embedding, Heartbeat, Hit, Index, IndexState, ReindexProgress, ReindexResponse,
     ScorePart, SearchMode, SearchRequest, SearchResponse, SelectFilesRequest, SelectFilesResponse, SelectedFile,
@@ -15,6 +17,8 @@ use crate::model::glob::Glob;
 use crate::model::select::{Part, Selected};
 use crate::model::state::{Mode, Model, State, WorkspaceIndex};
 use crate::service::{Search, SearchAnswer, Selection, Step};
+
+pub(crate) use audit::{audit_index, audit_index_response};
 
 const MAX_QUERY: usize = 4_000;
 const MAX_REQUEST: usize = 32_000;

@@ -172,6 +172,10 @@ pub(crate) trait VectorIndex: Send + Sync {
     async fn ids(&self, tenant: Tenant, without_vector: bool) -> Result<Vec<Uuid>, IndexError>;
     /// Some points by their ids.
     async fn points(&self, tenant: Tenant, ids: Vec<Uuid>) -> Result<Vec<Point>, IndexError>;
+    /// Those of the ids that are there, whosever they are marked to be.
+    async fn present(&self, ids: Vec<Uuid>) -> Result<Vec<Uuid>, IndexError>;
+    /// Removes points by their ids alone, whosever they are marked to be.
+    async fn erase(&self, ids: Vec<Uuid>) -> Result<(), IndexError>;
     /// The best points for a query. No query reaches another tenant's points.
     async fn search(&self, tenant: Tenant, query: Query) -> Result<Vec<Found>, IndexError>;
     /// Makes what was written durable, where writing alone does not.

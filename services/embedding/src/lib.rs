@@ -1,6 +1,6 @@
 //! The embedding service: chunks, vectors, search. The only owner of vectors.
 //!
-//! - RPCs: `slipway.embedding.v1.EmbeddingService`.
+//! - RPCs: `slipway.embedding.v1.EmbeddingService`, `slipway.embedding.v1.AuditService`.
 //! - Tables: `workspace_index` (how far each index is), `index_file` (what searches answer from), `vector` (the ledger of
 //!   what was embedded). The engine's files in `index_dir` are derived from these and from the file store.
 //! - Consumes `revision.committed` and `workspace.deleted`; publishes nothing.
@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_bus::Bus;
+use slipway_proto::embedding::audit_service_server::AuditServiceServer;
 use slipway_proto::embedding::embedding_service_server::EmbeddingServiceServer;
 use slipway_rpc::{BuildError, Channel, Server};
 use slipway_storage::StoreSettings;
@@ -95,6 +96,7 @@ async fn build_with(settings: &Settings, deps: Deps, server: &mut Server, parts:
     events::subscribe(&deps.bus, &store, &service, server).await?;
 
     server.add_service(EmbeddingServiceServer::new(rpc::Rpc(service.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES));
+    server.add_service(AuditServiceServer::new(rpc::Rpc(service.clone())));
     let shutdown = server.shutdown();
     server.add_task("embedding-index", {
         // Searches that are under way still need it.

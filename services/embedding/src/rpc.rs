@@ -1,5 +1,7 @@
 //! The tonic trait: decode, call the service, encode.
 
+mod audit;
+
 use std::sync::Arc;
 
 use futures::StreamExt as _;

@@ -1,5 +1,6 @@
 //! The use cases: searching, choosing files, embedding, and following the file store.
 
+mod audit;
 mod build;
 mod choose;
 mod digests;
@@ -21,6 +22,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub(crate) use audit::{Audited, Finding, Kind};
 pub(crate) use build::points_of;
 pub(crate) use choose::{Chooser, Corpus};
 pub(crate) use engine::Source;

@@ -1,5 +1,6 @@
 //! The service as a whole, against a file store of the tests' own: from an event to a hit.
 
+mod audit;
 mod bench;
 mod events;
 mod file_store;
@@ -7,6 +8,7 @@ mod on_server;
 mod reindex;
 mod replicas;
 mod searching;
+mod tenants;
 
 use std::path::PathBuf;
 use std::sync::Arc;

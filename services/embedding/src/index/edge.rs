@@ -126,6 +126,14 @@ impl VectorIndex for EdgeIndex {
         self.run(move |shard| shard.points(tenant, &ids)).await
     }
 
+    async fn present(&self, ids: Vec<Uuid>) -> Result<Vec<Uuid>, IndexError> {
+        self.run(move |shard| shard.present(&ids)).await
+    }
+
+    async fn erase(&self, ids: Vec<Uuid>) -> Result<(), IndexError> {
+        self.run(move |shard| shard.erase(&ids)).await
+    }
+
     async fn search(&self, tenant: Tenant, query: Query) -> Result<Vec<Found>, IndexError> {
         self.run(move |shard| shard.search(tenant, &query)).await
     }

@@ -85,8 +85,8 @@ impl QdrantIndex {
         self.calls.delete(request).await
     }
 
-    /// Those of the ids that are there.
-    async fn present(&self, tenant: Tenant, ids: &[Uuid]) -> Result<HashSet<Uuid>, IndexError> {
+    /// Those of the tenant's ids that are there.
+    async fn present_of(&self, tenant: Tenant, ids: &[Uuid]) -> Result<HashSet<Uuid>, IndexError> {
         let page = self.scroll(with_ids(tenant_filter(tenant), ids), None, ids.len() as u32, false).await?;
         Ok(page.result.iter().filter_map(|point| uuid_of(point.id.as_ref())).collect())
     }
@@ -96,7 +96,7 @@ impl QdrantIndex {
         let ids: Vec<Uuid> = vectors.iter().map(|(id, _)| *id).collect();
         let mut look = 1;
         loop {
-            let there = self.present(tenant, &ids).await?;
+            let there = self.present_of(tenant, &ids).await?;
             let points: Vec<_> = vectors.iter().filter(|(id, _)| there.contains(id)).cloned().collect();
             if points.is_empty() {
                 return Ok(());
@@ -190,6 +190,22 @@ impl VectorIndex for QdrantIndex {
             points.extend(page.result.into_iter().filter_map(|point| point_of(point.id.as_ref(), point.payload)));
         }
         Ok(points)
+    }
+
+    async fn present(&self, ids: Vec<Uuid>) -> Result<Vec<Uuid>, IndexError> {
+        let mut present = Vec::new();
+        for batch in ids.chunks(IDS) {
+            let page = self.scroll(with_ids(Filter::default(), batch), None, batch.len() as u32, false).await?;
+            present.extend(page.result.iter().filter_map(|point| uuid_of(point.id.as_ref())));
+        }
+        Ok(present)
+    }
+
+    async fn erase(&self, ids: Vec<Uuid>) -> Result<(), IndexError> {
+        for batch in ids.chunks(IDS) {
+            self.delete(with_ids(Filter::default(), batch)).await?;
+        }
+        Ok(())
     }
 
     async fn search(&self, tenant: Tenant, query: Query) -> Result<Vec<Found>, IndexError> {

@@ -315,7 +315,8 @@ fn compare(tenant: Tenant, listed: Vec<FileEntry>, known: &[IndexedFile], presen
     Difference { kept, new, removed }
 }
 
-fn ids_of(tenant: Tenant, file: &IndexedFile) -> impl Iterator<Item = Uuid> {
+/// The ids of a file's chunks.
+pub(super) fn ids_of(tenant: Tenant, file: &IndexedFile) -> impl Iterator<Item = Uuid> {
     (0..u32::try_from(file.chunk_count).unwrap_or(u32::MAX)).map(move |ordinal| tenant.point_id(&file.path, &file.blob, ordinal))
 }
 

@@ -263,6 +263,25 @@ impl Records {
         execute(tx, &sql, values).await.map(drop)
     }
 
+    /// Notes that vectors are to come for a build after all.
+    pub(crate) async fn unsettle(&self, tx: &Tx, tenant: Tenant, build: u64) -> Result<(), StorageError> {
+        let sql = "UPDATE workspace_index SET settled = $4, update_time = $5 WHERE project_id = $1 AND workspace_id = $2 AND built = $3";
+        let values: [Value; 5] = [
+            tenant.project.0.into(),
+            tenant.workspace.into(),
+            to_i64(build).into(),
+            to_i64(build.saturating_sub(1)).into(),
+            now_micros().into(),
+        ];
+        execute(tx, sql, values).await.map(drop)
+    }
+
+    /// The workspaces of a project that have an index.
+    pub(crate) async fn list_workspaces(&self, project: ProjectId) -> Result<Vec<Uuid>, StorageError> {
+        let sql = format!("{SELECT} WHERE project_id = $1 ORDER BY workspace_id");
+        Ok(self.list::<Row>(&sql, [project.0.into()]).await?.into_iter().map(|row| row.workspace_id).collect())
+    }
+
     /// Removes everything of a workspace.
     pub(crate) async fn delete_workspace(&self, tx: &Tx, tenant: Tenant) -> Result<(), StorageError> {
         for table in ["workspace_index", "index_file", "vector"] {

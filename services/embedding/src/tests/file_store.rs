@@ -31,6 +31,7 @@ struct Shared {
     workspaces: Mutex<BTreeMap<Uuid, (ProjectId, Vec<Committed>)>>,
     reads: AtomicUsize,
     away: AtomicBool,
+    lost: Mutex<Option<String>>,
 }
 
 impl FileStore {
@@ -78,6 +79,16 @@ impl FileStore {
     /// Has every call fail, or work again.
     pub(crate) fn set_away(&self, away: bool) {
         self.0.away.store(away, Ordering::SeqCst);
+    }
+
+    /// Loses the content of a file.
+    pub(crate) fn lose(&self, path: &str) {
+        *self.0.lost.lock().unwrap() = Some(path.to_owned());
+    }
+
+    /// Has it again.
+    pub(crate) fn find_again(&self) {
+        *self.0.lost.lock().unwrap() = None;
     }
 
     fn revision<T>(&self, request: &Request<T>, workspace: &str, revision: &str) -> Result<(Uuid, u64, Arc<Files>), Status> {
@@ -155,6 +166,9 @@ impl FileStoreService for FileStore {
         let message = request.get_ref();
         let (_, _, files) = self.revision(&request, &message.workspace_id, &message.revision_id)?;
         self.0.reads.fetch_add(1, Ordering::SeqCst);
+        if self.0.lost.lock().unwrap().as_deref() == Some(message.path.as_str()) {
+            return Err(Fault::new(Reason::Internal, "the content is lost").into());
+        }
         let content =
             files.get(&message.path).cloned().ok_or_else(|| Status::from(Fault::new(Reason::FileNotFound, "no such file")))?;
         let mut parts = vec![read_file_response::Part::File(entry(&message.path, &content))];

@@ -61,6 +61,14 @@ impl VectorIndex for Shared {
         self.engine.points(tenant, ids).await
     }
 
+    async fn present(&self, ids: Vec<Uuid>) -> Result<Vec<Uuid>, IndexError> {
+        self.engine.present(ids).await
+    }
+
+    async fn erase(&self, ids: Vec<Uuid>) -> Result<(), IndexError> {
+        self.engine.erase(ids).await
+    }
+
     async fn search(&self, tenant: Tenant, query: Query) -> Result<Vec<Found>, IndexError> {
         self.engine.search(tenant, query).await
     }

@@ -134,6 +134,16 @@ impl Shard {
         Ok(records.into_iter().filter_map(|r| point_of(r.id, r.payload)).collect())
     }
 
+    pub(super) fn present(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, IndexError> {
+        let (records, _) = self.scroll(with_ids(Filter::new(), ids), None, ids.len(), false)?;
+        Ok(records.into_iter().filter_map(|r| uuid_of(r.id)).collect())
+    }
+
+    pub(super) fn erase(&self, ids: &[Uuid]) -> Result<(), IndexError> {
+        let ids = ids.iter().map(|id| PointId::Uuid(*id)).collect();
+        self.update(UpdateOperation::PointOperation(PointOperations::DeletePoints { ids }))
+    }
+
     pub(super) fn search(&self, tenant: Tenant, query: &Query) -> Result<Vec<Found>, IndexError> {
         let mut filter = tenant_filter(tenant)?;
         if let Some(paths) = &query.paths {
