@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod eval;
 mod files;
+mod index;
 mod inference;
 mod keys;
 mod letters;
@@ -14,6 +15,7 @@ mod money;
 
 pub(crate) use eval::{Eval, Retrieval};
 pub(crate) use files::{Files, Overlay, Transfer};
+pub(crate) use index::{Index, IndexCommand};
 pub(crate) use inference::{Cache, Inference};
 pub(crate) use keys::Keys;
 pub(crate) use letters::DeadLetters;
@@ -133,17 +135,8 @@ pub(crate) enum Command {
         #[arg(long, value_enum)]
         mode: Option<SearchMode>,
     },
-    /// Show the search index of a workspace.
-    Index {
-        /// A name or an id.
-        workspace: String,
-        /// Waits until the head is searchable.
-        #[arg(long)]
-        wait: bool,
-        /// Builds it anew.
-        #[arg(long, conflicts_with = "wait")]
-        rebuild: bool,
-    },
+    /// Show the search index of a workspace, or audit indexes.
+    Index(Index),
     /// Self-tests on data of one's own.
     #[command(subcommand)]
     Eval(Eval),

@@ -81,7 +81,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Search { workspace, query, limit, glob, mode } => {
             client::search(&Api::new(&global)?, &out, &workspace, query.join(" "), limit, glob, mode).await
         }
-        Command::Index { workspace, wait, rebuild } => client::index(&Api::new(&global)?, &out, &workspace, wait, rebuild).await,
+        Command::Index(command) => client::index(&Api::new(&global)?, &out, command).await,
         Command::Eval(command) => eval::eval(&out, command).await,
         Command::Usage(asked) => client::usage(&Api::new(&global)?, &out, asked).await,
         Command::Budget(command) => client::budget(&Api::new(&global)?, &out, command).await,

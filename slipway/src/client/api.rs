@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use slipway_proto::conversation::conversation_service_client::ConversationServiceClient;
+use slipway_proto::embedding::audit_service_client::AuditServiceClient;
 use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
 use slipway_proto::filestore::edit_service_client::EditServiceClient;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
@@ -63,6 +64,7 @@ pub(crate) struct Api {
     pub(crate) secrets: SecretServiceClient<Wire>,
     pub(crate) transfer: TransferServiceClient<Wire>,
     pub(crate) search: EmbeddingServiceClient<Wire>,
+    pub(crate) audits: AuditServiceClient<Wire>,
     pub(crate) models: InferenceServiceClient<Wire>,
     pub(crate) usage: UsageServiceClient<Wire>,
     pub(crate) budgets: BudgetServiceClient<Wire>,
@@ -107,6 +109,7 @@ impl Api {
             secrets: SecretServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             transfer: TransferServiceClient::new(wire.clone()),
             search: EmbeddingServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
+            audits: AuditServiceClient::new(wire.clone()),
             health: HealthClient::new(wire.clone()),
             usage: UsageServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             budgets: BudgetServiceClient::new(wire.clone()),

@@ -7,19 +7,24 @@ use slipway_proto::embedding::{GetIndexRequest, Index, IndexState, ReindexReques
 use slipway_proto::filestore::Workspace;
 use tonic::Code;
 
+use super::audit::audit;
 use super::{Api, required};
+use crate::args;
 use crate::error::{Exit, Failure};
 use crate::output::{Out, Spinner, count};
 
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
-/// Shows, awaits or rebuilds the index of a workspace.
-pub(crate) async fn index(api: &Api, out: &Out, workspace: &str, await_head: bool, rebuild: bool) -> anyhow::Result<()> {
-    let workspace = api.workspace(workspace).await?;
-    if rebuild {
+/// Shows, awaits, rebuilds or audits the index of a workspace.
+pub(crate) async fn index(api: &Api, out: &Out, command: args::Index) -> anyhow::Result<()> {
+    if let Some(args::IndexCommand::Audit { workspace, repair }) = command.command {
+        return audit(api, out, workspace.as_deref(), repair).await;
+    }
+    let workspace = api.workspace(&command.workspace.unwrap_or_default()).await?;
+    if command.rebuild {
         return reindex(api, out, &workspace).await;
     }
-    let index = if await_head {
+    let index = if command.wait {
         wait(api, &workspace.id, &workspace.head_revision_id, LONGEST_WAIT).await?
     } else {
         let request = GetIndexRequest { workspace_id: workspace.id.clone() };

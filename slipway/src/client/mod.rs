@@ -2,6 +2,7 @@
 
 mod api;
 mod archive;
+mod audit;
 mod batch;
 mod budget;
 mod cache;
