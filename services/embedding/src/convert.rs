@@ -10,7 +10,7 @@ use slipway_proto::embedding::{
 use slipway_rpc::{Check, Fault, now_micros, timestamp};
 use uuid::Uuid;
 
-use crate::embedder::{DIMENSIONS, MODEL};
+use crate::embedder::Space;
 use crate::error::Error;
 use crate::index::Found;
 use crate::model::glob::Glob;
@@ -110,19 +110,19 @@ pub(crate) fn select_files_response(selection: Selection) -> SelectFilesResponse
     SelectFilesResponse { files: selection.files.into_iter().map(file).collect(), revision_id: selection.revision.to_string() }
 }
 
-pub(crate) fn embed_texts_response(vectors: Vec<Vec<f32>>) -> EmbedTextsResponse {
+pub(crate) fn embed_texts_response(vectors: Vec<Vec<f32>>, space: &Space) -> EmbedTextsResponse {
     let embeddings = vectors.into_iter().map(|values| Embedding { values }).collect();
-    EmbedTextsResponse { embeddings, model: MODEL.to_owned() }
+    EmbedTextsResponse { embeddings, model: space.model.clone() }
 }
 
-pub(crate) fn index(index: &WorkspaceIndex, model: &Model) -> Index {
+pub(crate) fn index(index: &WorkspaceIndex, model: &Model, space: &Space) -> Index {
     let (best, mode_reason) = index.mode(model);
     let state = match index.state() {
         State::Indexing => IndexState::Indexing,
         State::Ready => IndexState::Ready,
         State::Failed => IndexState::Failed,
     };
-    let there = *model == Model::Ready;
+    let there = matches!(model, Model::Ready | Model::Failing(_));
     Index {
         workspace_id: index.workspace.to_string(),
         state: state.into(),
@@ -130,8 +130,8 @@ pub(crate) fn index(index: &WorkspaceIndex, model: &Model) -> Index {
         revision_number: index.revision_number,
         mode: mode(best).into(),
         mode_reason,
-        model: if there { MODEL.to_owned() } else { String::new() },
-        dimensions: if there { DIMENSIONS as u32 } else { 0 },
+        model: if there { space.model.clone() } else { String::new() },
+        dimensions: if there { space.dimensions as u32 } else { 0 },
         file_count: index.file_count,
         chunk_count: index.chunk_count,
         embedded_count: index.embedded_count,
@@ -149,12 +149,12 @@ fn mode(mode: Mode) -> SearchMode {
 }
 
 /// One message of a re-index; heartbeats have no sequence.
-pub(crate) fn reindex_response(step: &Step, sequence: u64, model: &Model) -> ReindexResponse {
+pub(crate) fn reindex_response(step: &Step, sequence: u64, model: &Model, space: &Space) -> ReindexResponse {
     use reindex_response::Event;
     let event = match step {
         Step::Progress { done, total } => Event::Progress(ReindexProgress { done: *done, total: *total }),
-        Step::Ready(ready) => Event::Ready(index(ready, model)),
-        Step::Failed(failed) => Event::Failed(index(failed, model)),
+        Step::Ready(ready) => Event::Ready(index(ready, model, space)),
+        Step::Failed(failed) => Event::Failed(index(failed, model, space)),
         Step::Heartbeat => Event::Heartbeat(Heartbeat {}),
     };
     let ignorable = matches!(step, Step::Progress { .. } | Step::Heartbeat);

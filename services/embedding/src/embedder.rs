@@ -1,20 +1,25 @@
 //! Text becomes vectors: the [`Embedder`] trait, and [`Embedding`], which loads a model off the start-up path and runs it on
 //! threads of its own. Queries have a thread to themselves, so that they never wait for indexing.
+//!
+//! The model is the one of this process ([`MiniLm`]) or a provider's ([`Remote`]). One that fails is left alone for a while:
+//! meanwhile searches go by words, and say so.
 
 mod minilm;
+mod remote;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use minilm::{MiniLm, missing_files};
+pub(crate) use remote::{Failure, Remote};
 
 use crate::error::{BoxError, Error};
 
-/// The model that dense vectors are made by, and how long they are. Vectors of two models are never mixed in one index.
+/// The model of this process.
 pub(crate) const MODEL: &str = "all-MiniLM-L6-v2";
 /// The length of its vectors.
 pub(crate) const DIMENSIONS: usize = 384;
@@ -26,11 +31,40 @@ const URGENT_BATCH: usize = 4;
 const QUEUE: usize = 64;
 const QUERIES_KEPT: u64 = 2_000;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How long a model that has failed is not asked for queries.
+const REST: Duration = Duration::from_secs(10);
+
+/// The model that dense vectors are made by, and how long they are. Vectors of two models are never mixed in one index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Space {
+    /// What the ledger and the engines call the model.
+    pub(crate) model: String,
+    /// The length of its vectors.
+    pub(crate) dimensions: usize,
+}
+
+impl Default for Space {
+    /// That of the model of this process.
+    fn default() -> Self {
+        Self { model: MODEL.to_owned(), dimensions: DIMENSIONS }
+    }
+}
 
 /// A model that embeds texts. Calls block.
 pub(crate) trait Embedder: Send + Sync {
     /// One vector of length 1 for each text, in order.
     fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, BoxError>;
+
+    /// The vector of what is searched for; some models tell it from what is searched.
+    fn embed_query(&self, text: &str) -> Result<Vec<f32>, BoxError> {
+        let vectors = self.embed(&[text.to_owned()])?;
+        vectors.into_iter().next().ok_or_else(|| "no vector for the query".into())
+    }
+
+    /// Texts a call; fewer where somebody waits behind them.
+    fn batch(&self, urgent: bool) -> usize {
+        if urgent { URGENT_BATCH } else { BATCH }
+    }
 }
 
 /// Whether there is a model.
@@ -47,13 +81,22 @@ pub(crate) enum State {
 struct Work {
     embedder: Arc<dyn Embedder>,
     texts: Vec<String>,
+    is_query: bool,
     answer: oneshot::Sender<Result<Vec<Vec<f32>>, BoxError>>,
+}
+
+/// The last failure of a model that has not worked since.
+struct Trouble {
+    why: Arc<str>,
+    at: Instant,
 }
 
 /// The model and its threads; cheap to clone. The threads end with the last clone.
 #[derive(Clone)]
 pub(crate) struct Embedding {
+    space: Arc<Space>,
     state: watch::Sender<State>,
+    trouble: watch::Sender<Option<Trouble>>,
     queries: mpsc::Sender<Work>,
     passages: mpsc::Sender<Work>,
     known: moka::future::Cache<String, Arc<Vec<f32>>>,
@@ -61,10 +104,11 @@ pub(crate) struct Embedding {
 
 impl Embedding {
     /// Starts the threads; a model is not there yet.
-    pub(crate) fn start() -> std::io::Result<Self> {
-        let (state, _) = watch::channel(State::Loading);
+    pub(crate) fn start(space: Space) -> std::io::Result<Self> {
+        let (state, trouble) = (watch::channel(State::Loading).0, watch::channel(None).0);
         let known = moka::future::Cache::new(QUERIES_KEPT);
-        Ok(Self { state, queries: spawn("embed-queries")?, passages: spawn("embed-passages")?, known })
+        let (queries, passages) = (spawn("embed-queries")?, spawn("embed-passages")?);
+        Ok(Self { space: Arc::new(space), state, trouble, queries, passages, known })
     }
 
     /// Loads the model in `dir`, looking again until its files are there. Ends when there is a model, or at shutdown.
@@ -122,14 +166,50 @@ impl Embedding {
         state.wait_for(|s| !matches!(s, State::Loading)).await.map_or(State::Loading, |s| s.clone())
     }
 
-    /// The vector of a query; `None` when there is no model (yet).
+    /// What the vectors are of.
+    pub(crate) fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// Why the model does not work at present.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().as_ref().map(|trouble| trouble.why.to_string())
+    }
+
+    /// Whether it failed so recently that queries do not ask it.
+    pub(crate) fn rests(&self) -> bool {
+        self.trouble.borrow().as_ref().is_some_and(|trouble| trouble.at.elapsed() < REST)
+    }
+
+    /// Notes how a call ended.
+    fn note(&self, failed: Option<&Error>) {
+        let why = failed.map(|error| match error {
+            Error::Embedder(source) => source.to_string(),
+            other => other.to_string(),
+        });
+        self.trouble.send_if_modified(|trouble| {
+            let changed = trouble.is_some() != why.is_some();
+            if changed && let Some(why) = &why {
+                tracing::warn!(reason = why, "the embedding model fails; until it works, search is by words");
+            }
+            *trouble = why.map(|why| Trouble { why: why.into(), at: Instant::now() });
+            changed
+        });
+    }
+
+    /// The vector of a query; `None` when there is no model (yet), or when it fails.
     pub(crate) async fn query(&self, text: &str) -> Result<Option<Arc<Vec<f32>>>, Error> {
         let State::Ready(embedder) = self.state() else { return Ok(None) };
         if let Some(vector) = self.known.get(text).await {
             return Ok(Some(vector));
         }
-        let vectors = run(&self.queries, &embedder, vec![text.to_owned()]).await?;
-        let Some(vector) = vectors.into_iter().next().map(Arc::new) else { return Ok(None) };
+        if self.rests() {
+            return Ok(None);
+        }
+        let asked = run(&self.queries, &embedder, vec![text.to_owned()], true).await;
+        self.note(asked.as_ref().err());
+        // Words are a better answer than none.
+        let Some(vector) = asked.ok().and_then(|vectors| vectors.into_iter().next()).map(Arc::new) else { return Ok(None) };
         self.known.insert(text.to_owned(), vector.clone()).await;
         Ok(Some(vector))
     }
@@ -141,20 +221,27 @@ impl Embedding {
         texts: Vec<String>,
         urgent: bool,
     ) -> Result<Vec<Vec<f32>>, Error> {
-        let (worker, size) = if urgent { (&self.queries, URGENT_BATCH) } else { (&self.passages, BATCH) };
+        let (worker, size) = (if urgent { &self.queries } else { &self.passages }, embedder.batch(urgent));
         let mut vectors = Vec::with_capacity(texts.len());
         for batch in texts.chunks(size) {
-            vectors.extend(run(worker, embedder, batch.to_vec()).await?);
+            let made = run(worker, embedder, batch.to_vec(), false).await;
+            self.note(made.as_ref().err());
+            vectors.extend(made?);
         }
         Ok(vectors)
     }
 }
 
-async fn run(worker: &mpsc::Sender<Work>, embedder: &Arc<dyn Embedder>, texts: Vec<String>) -> Result<Vec<Vec<f32>>, Error> {
+async fn run(
+    worker: &mpsc::Sender<Work>,
+    embedder: &Arc<dyn Embedder>,
+    texts: Vec<String>,
+    is_query: bool,
+) -> Result<Vec<Vec<f32>>, Error> {
     let count = texts.len();
     let (answer, answered) = oneshot::channel();
     let gone = || Error::Embedder("the embedding thread has ended".into());
-    worker.send(Work { embedder: embedder.clone(), texts, answer }).await.map_err(|_| gone())?;
+    worker.send(Work { embedder: embedder.clone(), texts, is_query, answer }).await.map_err(|_| gone())?;
     let vectors = answered.await.map_err(|_| gone())?.map_err(Error::Embedder)?;
     if vectors.len() != count {
         return Err(Error::Embedder(format!("{} vectors for {count} texts", vectors.len()).into()));
@@ -169,7 +256,13 @@ fn spawn(name: &str) -> std::io::Result<mpsc::Sender<Work>> {
             if work.answer.is_closed() {
                 continue;
             }
-            let embed = std::panic::AssertUnwindSafe(|| work.embedder.embed(&work.texts));
+            let embed = std::panic::AssertUnwindSafe(|| {
+                if work.is_query {
+                    work.texts.iter().map(|text| work.embedder.embed_query(text)).collect()
+                } else {
+                    work.embedder.embed(&work.texts)
+                }
+            });
             let vectors = std::panic::catch_unwind(embed).unwrap_or_else(|_| Err("the embedding model panicked".into()));
             // Whoever asked may be gone by now.
             let _ = work.answer.send(vectors);

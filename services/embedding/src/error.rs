@@ -20,7 +20,7 @@ pub(crate) enum Error {
     #[error("{0}")]
     EmbedderUnavailable(String),
     /// The embedding model failed.
-    #[error("the embedding model failed")]
+    #[error("the embedding model failed: {0}")]
     Embedder(#[source] BoxError),
     /// The search engine failed.
     #[error(transparent)]
@@ -40,6 +40,7 @@ impl Error {
             Self::Fault(fault) => matches!(fault.reason(), Reason::ServiceUnavailable | Reason::DeadlineExceeded),
             Self::Index(error) => matches!(error, IndexError::Unavailable(_) | IndexError::Missing(_)),
             Self::Store(error) => error.is_unavailable(),
+            Self::Embedder(error) => error.downcast_ref::<crate::embedder::Failure>().is_some_and(|failure| failure.is_passing()),
             _ => false,
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use slipway_rpc::ProjectId;
 use uuid::Uuid;
 
+use crate::embedder::Space;
 use crate::error::BoxError;
 use crate::index::{DirLock, EdgeIndex, Engines, Index, Tenant, VectorIndex};
 use crate::model::chunk;
@@ -70,7 +71,7 @@ impl Evaluation {
     /// Opens an empty index in `dir`, which is empty.
     pub async fn start(dir: &Path) -> Result<Self, BoxError> {
         let dir = dir.to_owned();
-        let opened = tokio::task::spawn_blocking(move || EdgeIndex::open(&dir, DirLock::take(&dir)?)).await?;
+        let opened = tokio::task::spawn_blocking(move || EdgeIndex::open(&dir, DirLock::take(&dir)?, &Space::default())).await?;
         let engine: Arc<dyn VectorIndex> = Arc::new(opened?.0);
         let index = Index::opening();
         index.set(Engines { current: engine.clone(), previous: None });

@@ -39,7 +39,7 @@ use slipway_proto::embedding::embedding_service_server::EmbeddingServiceServer;
 use slipway_rpc::{BuildError, Channel, Server};
 use slipway_storage::StoreSettings;
 
-pub use settings::{Qdrant, Settings};
+pub use settings::{EmbedderKind, EmbedderSettings, Qdrant, Settings};
 
 /// EmbedTexts takes 256 texts of 32,000 characters.
 const MAX_MESSAGE_BYTES: usize = 34 << 20;
@@ -88,8 +88,15 @@ async fn build_with(settings: &Settings, deps: Deps, server: &mut Server, parts:
         Some(given) => given,
         None => source(settings, &deps, records.is_shared())?,
     };
-    let embedding = embedder::Embedding::start().map_err(|e| BuildError::of("the embedding threads cannot be started", e))?;
+    let embedding = embedder::Embedding::start(settings.embedder.space())
+        .map_err(|e| BuildError::of("the embedding threads cannot be started", e))?;
     let given = parts.embedder.map(|embedder| embedding.set(embedder)).is_some();
+    let provided = !given && settings.embedder.kind != EmbedderKind::InProcess;
+    if provided {
+        let completed = settings.embedder.completed(|name| std::env::var(name).ok());
+        let remote = embedder::Remote::new(completed);
+        embedding.set(Arc::new(remote.map_err(|e| BuildError::of("embedding.embedder cannot be used", e))?));
+    }
     let files = clients::Files::new(deps.file_store);
     let service = Arc::new(service::Service::new(records, index::Index::opening(), embedding, files, parts.lease));
     slipway_ops::register(server, "embedding", store.clone());
@@ -115,7 +122,12 @@ async fn build_with(settings: &Settings, deps: Deps, server: &mut Server, parts:
         let model_dir = settings.model_dir();
         let (service, shutdown) = (service.clone(), shutdown.clone());
         server.add_task("embedding-model", async move {
-            if let Err(error) = service.load_model(model_dir, &shutdown).await {
+            let ready = if provided { Ok(()) } else { service.load_model(model_dir, &shutdown).await };
+            let queued = match ready {
+                Ok(()) => service.fill_in_all(&shutdown).await,
+                failed => failed,
+            };
+            if let Err(error) = queued {
                 tracing::error!(error = &error as &dyn std::error::Error, "what lacks vectors cannot be queued");
             }
             shutdown.cancelled().await;
@@ -131,7 +143,7 @@ async fn build_with(settings: &Settings, deps: Deps, server: &mut Server, parts:
 fn source(settings: &Settings, deps: &Deps, shared: bool) -> Result<service::Source, BuildError> {
     let failed = |e: index::IndexError| BuildError::of(e.to_string(), e);
     if let Some(qdrant) = &settings.qdrant {
-        return Ok(service::Source::Server(Box::new(index::Server::new(qdrant).map_err(failed)?)));
+        return Ok(service::Source::Server(Box::new(index::Server::of(qdrant, &settings.embedder.space()).map_err(failed)?)));
     }
     if shared {
         tracing::warn!(

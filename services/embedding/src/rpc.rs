@@ -40,7 +40,7 @@ impl EmbeddingService for Rpc {
         let ctx = Ctx::of(&request)?;
         let workspace = convert::workspace(&request.get_ref().workspace_id).map_err(status)?;
         let index = self.0.get_index(&ctx, workspace).await.map_err(status)?;
-        Ok(Response::new(GetIndexResponse { index: Some(convert::index(&index, &self.0.model())) }))
+        Ok(Response::new(GetIndexResponse { index: Some(convert::index(&index, &self.0.model(), self.0.space())) }))
     }
 
     type ReindexStream = BoxStream<'static, Result<ReindexResponse, Status>>;
@@ -54,7 +54,7 @@ impl EmbeddingService for Rpc {
             let response = step.map_err(status).map(|step| {
                 let heartbeat = matches!(step, Step::Heartbeat);
                 *sequence += u64::from(!heartbeat);
-                convert::reindex_response(&step, if heartbeat { 0 } else { *sequence }, &service.model())
+                convert::reindex_response(&step, if heartbeat { 0 } else { *sequence }, &service.model(), service.space())
             });
             std::future::ready(Some(response))
         });
@@ -65,6 +65,6 @@ impl EmbeddingService for Rpc {
         Ctx::of(&request)?;
         let texts = convert::texts(request.into_inner()).map_err(status)?;
         let vectors = self.0.embed_texts(texts).await.map_err(status)?;
-        Ok(Response::new(convert::embed_texts_response(vectors)))
+        Ok(Response::new(convert::embed_texts_response(vectors, self.0.space())))
     }
 }

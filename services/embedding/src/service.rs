@@ -30,7 +30,7 @@ pub(crate) use reindex::Step;
 pub(crate) use search::{Search, SearchAnswer, Selection};
 
 use crate::clients::Files;
-use crate::embedder::{self, Embedding};
+use crate::embedder::{self, Embedding, Space};
 use crate::error::Error;
 use crate::index::{Index, Tenant};
 use crate::model::state::{Model, WorkspaceIndex};
@@ -118,9 +118,25 @@ impl Service {
     pub(crate) fn model(&self) -> Model {
         match self.embedding.state() {
             embedder::State::Loading => Model::Loading,
-            embedder::State::Ready(_) => Model::Ready,
+            embedder::State::Ready(_) => match self.embedding.trouble() {
+                Some(why) => Model::Failing(why),
+                None => Model::Ready,
+            },
             embedder::State::Absent(why) => Model::Absent(why.to_string()),
         }
+    }
+
+    /// The same for a search: one that has failed is asked again after a rest.
+    fn model_to_ask(&self) -> Model {
+        match self.model() {
+            Model::Failing(_) if !self.embedding.rests() => Model::Ready,
+            model => model,
+        }
+    }
+
+    /// What the vectors are of.
+    pub(crate) fn space(&self) -> &Space {
+        self.embedding.space()
     }
 
     /// Embeds texts with the model that the index uses.
@@ -155,12 +171,17 @@ impl Service {
         Ok(())
     }
 
-    /// Loads the embedding model as soon as there is one, and then has what was indexed without it filled in.
+    /// Loads the embedding model as soon as there is one.
     pub(crate) async fn load_model(&self, dir: Option<PathBuf>, shutdown: &CancellationToken) -> Result<(), Error> {
         match dir {
             Some(dir) => self.embedding.load(dir, shutdown).await,
             None => self.embedding.set_absent("no embedding model: embedding.model_dir is not set".to_owned()),
         }
+        Ok(())
+    }
+
+    /// Has what was indexed without a model filled in, when there is one.
+    pub(crate) async fn fill_in_all(&self, shutdown: &CancellationToken) -> Result<(), Error> {
         if self.model() != Model::Ready {
             return Ok(());
         }

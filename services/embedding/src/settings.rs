@@ -1,9 +1,13 @@
 //! The settings of this service: section `[embedding]`.
 
+mod embedder;
+
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
+
+pub use embedder::{EmbedderKind, EmbedderSettings};
 
 /// Section `[embedding]`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -15,6 +19,8 @@ pub struct Settings {
     /// Where the search index is kept when its engine is in this process. Empty: `index` in the data directory. One process
     /// uses it at a time.
     pub index_dir: String,
+    /// Who makes the vectors.
+    pub embedder: EmbedderSettings,
     /// A Qdrant server, which several replicas share; absent: the engine is in this process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qdrant: Option<Qdrant>,
@@ -77,6 +83,7 @@ impl Settings {
         if self.model_dir.is_empty() && default_model_dir().is_none() {
             return Err("embedding.model_dir is not set and there is no home directory to look for a model in".to_owned());
         }
+        self.embedder.check()?;
         self.qdrant.as_ref().map_or(Ok(()), Qdrant::check)
     }
 
@@ -109,7 +116,7 @@ mod tests {
     #[test]
     fn defaults_pass_and_bad_keys_are_named() {
         assert!(Settings { model_dir: "/models".to_owned(), ..Settings::default() }.check().is_ok());
-        let bad = Settings { model_dir: "/m".to_owned(), index_dir: "a\0b".to_owned(), qdrant: None };
+        let bad = Settings { model_dir: "/m".to_owned(), index_dir: "a\0b".to_owned(), ..Settings::default() };
         assert!(bad.check().unwrap_err().contains("embedding.index_dir"));
     }
 

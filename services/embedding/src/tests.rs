@@ -5,6 +5,7 @@ mod bench;
 mod events;
 mod file_store;
 mod on_server;
+mod provider;
 mod reindex;
 mod replicas;
 mod searching;

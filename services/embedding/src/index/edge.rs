@@ -21,7 +21,7 @@ pub(crate) use lock::DirLock;
 use shard::Shard;
 
 use super::{FORMAT, Found, IndexError, Point, Query, Tenant, VectorIndex};
-use crate::embedder::{DIMENSIONS, MODEL};
+use crate::embedder::Space;
 
 /// What the files in the directory were made by; another value is another index.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +33,8 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn ours() -> Self {
-        Self { format: FORMAT, engine: ENGINE.to_owned(), model: MODEL.to_owned(), dimensions: DIMENSIONS }
+    fn of(space: &Space) -> Self {
+        Self { format: FORMAT, engine: ENGINE.to_owned(), model: space.model.clone(), dimensions: space.dimensions }
     }
 }
 
@@ -49,6 +49,7 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// A shard in a directory of our own.
 pub(crate) struct EdgeIndex {
     dir: PathBuf,
+    stamp: Stamp,
     /// `None` once it was let go.
     held: Mutex<Option<Arc<Held>>>,
     gone: CancellationToken,
@@ -64,19 +65,20 @@ struct Held {
 impl EdgeIndex {
     /// Opens the index in `dir`. True with it when it had to be begun anew: then the caller forgets what it knew to be in
     /// it, and says so by [`EdgeIndex::confirm`]. Blocks.
-    pub(crate) fn open(dir: &Path, lock: DirLock) -> Result<(Self, bool), IndexError> {
-        let (shard, begun_anew) = match load(dir) {
+    pub(crate) fn open(dir: &Path, lock: DirLock, space: &Space) -> Result<(Self, bool), IndexError> {
+        let stamp = Stamp::of(space);
+        let (shard, begun_anew) = match load(dir, &stamp) {
             Some(shard) => (shard, false),
-            None => (begin(dir)?, true),
+            None => (begin(dir, space.dimensions)?, true),
         };
         let gone = CancellationToken::new();
         let held = Held { shard, _lock: lock, _gone: gone.clone().drop_guard() };
-        Ok((Self { dir: dir.to_owned(), held: Mutex::new(Some(Arc::new(held))), gone }, begun_anew))
+        Ok((Self { dir: dir.to_owned(), stamp, held: Mutex::new(Some(Arc::new(held))), gone }, begun_anew))
     }
 
     /// Marks the index as one to be opened again. Until then, opening it begins it anew.
     pub(crate) fn confirm(&self) -> Result<(), IndexError> {
-        let bytes = serde_json::to_vec(&Stamp::ours()).map_err(|e| IndexError::Engine(e.to_string()))?;
+        let bytes = serde_json::to_vec(&self.stamp).map_err(|e| IndexError::Engine(e.to_string()))?;
         let path = self.dir.join(STAMP);
         std::fs::write(&path, bytes).map_err(|source| IndexError::File { path, source })
     }
@@ -158,11 +160,11 @@ impl VectorIndex for EdgeIndex {
 }
 
 /// What is in the directory, if it is of our make and sound.
-fn load(dir: &Path) -> Option<Shard> {
+fn load(dir: &Path, ours: &Stamp) -> Option<Shard> {
     let shard_dir = dir.join(SHARD);
     let found = std::fs::read(dir.join(STAMP)).ok().and_then(|bytes| serde_json::from_slice::<Stamp>(&bytes).ok());
-    if found.as_ref() == Some(&Stamp::ours()) && wal_bytes(&shard_dir) <= WAL_LIMIT_BYTES {
-        match Shard::load(&shard_dir) {
+    if found.as_ref() == Some(ours) && wal_bytes(&shard_dir) <= WAL_LIMIT_BYTES {
+        match Shard::load(&shard_dir, ours.dimensions) {
             Ok(shard) => return Some(shard),
             Err(error) => tracing::error!(error = %error, "the search index is damaged and is built anew"),
         }
@@ -172,7 +174,7 @@ fn load(dir: &Path) -> Option<Shard> {
     None
 }
 
-fn begin(dir: &Path) -> Result<Shard, IndexError> {
+fn begin(dir: &Path, dimensions: usize) -> Result<Shard, IndexError> {
     let failed = |source| IndexError::File { path: dir.to_owned(), source };
     let (shard_dir, stamp) = (dir.join(SHARD), dir.join(STAMP));
     if shard_dir.exists() {
@@ -182,7 +184,7 @@ fn begin(dir: &Path) -> Result<Shard, IndexError> {
         std::fs::remove_file(stamp).map_err(failed)?;
     }
     std::fs::create_dir_all(&shard_dir).map_err(failed)?;
-    Shard::create(&shard_dir)
+    Shard::create(&shard_dir, dimensions)
 }
 
 fn wal_bytes(shard: &Path) -> u64 {

@@ -79,6 +79,8 @@ pub(crate) enum Model {
     Ready,
     /// There is none, and why.
     Absent(String),
+    /// It failed when it was asked last; why.
+    Failing(String),
 }
 
 impl WorkspaceIndex {
@@ -104,6 +106,9 @@ impl WorkspaceIndex {
         };
         match model {
             Model::Absent(why) => (Mode::Lexical, why.clone()),
+            Model::Failing(why) => {
+                (Mode::Lexical, format!("the embedding model fails: {why}; until it works, search is by words"))
+            }
             Model::Loading => (Mode::Lexical, "the embedding model is being loaded; until then search is by words".to_owned()),
             Model::Ready if missing == 0 => (Mode::Hybrid, "every chunk has its vector: vectors and words are fused".to_owned()),
             Model::Ready if self.vector_count >= missing * 3 => {

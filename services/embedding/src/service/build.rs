@@ -15,7 +15,6 @@ use slipway_storage::{JobError, Lease, crash};
 use uuid::Uuid;
 
 use super::{BuildJob, Service};
-use crate::embedder::MODEL;
 use crate::error::Error;
 use crate::index::{Point, Tenant, VectorIndex};
 use crate::model::chunk::{Chunk, MAX_FILE_BYTES, chunk, embedded_text, text_of};
@@ -236,7 +235,7 @@ impl Service {
     /// Writes points, with the vectors that are known.
     async fn write(&self, attempt: &Attempt<'_>, mut points: Vec<Point>) -> Result<(), Error> {
         let hashes: Vec<_> = points.iter().map(text_hash).collect();
-        let known = self.records.find_vectors(attempt.tenant, MODEL, &hashes).await?;
+        let known = self.records.find_vectors(attempt.tenant, &self.space().model, &hashes).await?;
         for (point, hash) in points.iter_mut().zip(&hashes) {
             point.vector = known.get(hash).cloned();
         }

@@ -62,7 +62,8 @@ impl Service {
 
     /// One that had to be begun anew is filled again by builds of every workspace.
     async fn open_in_process(&self, dir: PathBuf, lock: DirLock) -> Result<(), Error> {
-        let opened = tokio::task::spawn_blocking(move || EdgeIndex::open(&dir, lock)).await;
+        let space = self.space().clone();
+        let opened = tokio::task::spawn_blocking(move || EdgeIndex::open(&dir, lock, &space)).await;
         let (engine, begun_anew) = opened.map_err(|panic| IndexError::Engine(panic.to_string()))??;
         if begun_anew {
             self.forget_all().await?;
@@ -152,7 +153,7 @@ impl Service {
     async fn tidy(&self) -> Result<(), Error> {
         self.move_over().await?;
         // A replica without a model may have had the job, or the engine was away.
-        if self.model() == Model::Ready {
+        if matches!(self.model(), Model::Ready | Model::Failing(_)) {
             self.fill_in(false).await?;
         }
         if self.building.load(Ordering::Relaxed) == 0 && self.written.swap(false, Ordering::Relaxed) {

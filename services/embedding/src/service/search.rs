@@ -65,7 +65,7 @@ impl Service {
     pub(crate) async fn search(&self, ctx: &Ctx, search: &Search) -> Result<SearchAnswer, Error> {
         for attempt in 1.. {
             let snapshot = self.snapshot(ctx, search.workspace).await?;
-            let mut mode = snapshot.index.mode_for(search.mode, &self.model());
+            let mut mode = snapshot.index.mode_for(search.mode, &self.model_to_ask());
             let vector = if mode == Mode::Lexical { None } else { self.embedding.query(&search.query).await? };
             if vector.is_none() {
                 mode = Mode::Lexical;

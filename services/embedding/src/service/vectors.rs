@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::build::text_hash;
 use super::{Manifest, Service, VectorsJob};
-use crate::embedder::{Embedder, MODEL, State};
+use crate::embedder::{Embedder, State};
 use crate::error::Error;
 use crate::index::{Point, Tenant};
 use crate::model::chunk::embedded_text;
@@ -69,7 +69,7 @@ impl Service {
         let mut waiting = engine.ids(tenant, true).await?;
         waiting.sort_unstable();
         let Some(manifest) = self.current_manifest(tenant, job).await? else { return Ok(None) };
-        for ids in waiting.chunks(BATCH) {
+        for ids in waiting.chunks(embedder.batch(false).max(BATCH)) {
             if lease.lost.is_cancelled() || self.current_manifest(tenant, job).await?.is_none() {
                 return Ok(None);
             }
@@ -93,7 +93,7 @@ impl Service {
         let points = engine.points(tenant, ids).await?;
         let points: Vec<_> = points.into_iter().filter(|point| is_live(manifest, point)).collect();
         let hashes: Vec<_> = points.iter().map(text_hash).collect();
-        let mut known = self.records.find_vectors(tenant, MODEL, &hashes).await?;
+        let mut known = self.records.find_vectors(tenant, &self.space().model, &hashes).await?;
 
         let mut asked = HashSet::new();
         let unknown: Vec<_> =
@@ -103,7 +103,7 @@ impl Service {
         let computed: Vec<_> = unknown.iter().map(|(_, hash)| **hash).zip(computed).collect();
 
         let tx = self.records.begin().await?;
-        self.records.add_to_ledger(&tx, tenant, MODEL, &computed).await?;
+        self.records.add_to_ledger(&tx, tenant, &self.space().model, &computed).await?;
         tx.commit().await?;
         let embedded = computed.len() as u64;
         known.extend(computed);

@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout, reason = "figures are for people")]
 
 use super::*;
-use crate::embedder::MiniLm;
+use crate::embedder::{MiniLm, Space};
 use crate::index::{DirLock, EdgeIndex, Point, Query, Tenant, VectorIndex as _};
 use crate::model::chunk::{chunk, embedded_text};
 
@@ -60,7 +60,7 @@ async fn measure(label: &str, index: &EdgeIndex, tenant: Tenant) {
 async fn bench_search_at_10_000_and_100_000_points() {
     for (total, workspaces) in [(10_000, 1), (100_000, 20), (100_000, 1)] {
         let dir = tempfile::tempdir().unwrap();
-        let (index, _) = EdgeIndex::open(dir.path(), DirLock::take(dir.path()).unwrap()).unwrap();
+        let (index, _) = EdgeIndex::open(dir.path(), DirLock::take(dir.path()).unwrap(), &Space::default()).unwrap();
         let tenants: Vec<_> = (0..workspaces).map(|w| Tenant { project: project(1), workspace: Uuid::from_u128(w) }).collect();
         let start = Instant::now();
         for from in (0..total).step_by(1_000) {
@@ -99,7 +99,7 @@ async fn bench_search_at_10_000_and_100_000_points() {
         index.confirm().unwrap();
         drop(index);
         let start = Instant::now();
-        assert!(!EdgeIndex::open(dir.path(), DirLock::take(dir.path()).unwrap()).unwrap().1);
+        assert!(!EdgeIndex::open(dir.path(), DirLock::take(dir.path()).unwrap(), &Space::default()).unwrap().1);
         println!("opened in {:.2?}\n", start.elapsed());
     }
 }

@@ -124,7 +124,8 @@ async fn when_the_model_fails_words_still_find_and_the_index_says_so() {
     world.commit(p, w, &chart()).await;
     let index = world.ready(p, w, 1).await;
     assert_eq!((index.mode(), index.embedded_count), (SearchMode::Lexical, 0));
-    assert!(index.mode_reason.contains("have their vector"), "{}", index.mode_reason);
+    let why = &index.mode_reason;
+    assert!(why.contains("have their vector") || why.contains("out of order"), "{why}");
     assert!(paths(&world.search(p, w, "gateway replicas").await.unwrap())[..2].contains(&"values.yaml"));
     embedder.failing.store(false, Ordering::SeqCst);
     world.hybrid(p, w, 1).await;

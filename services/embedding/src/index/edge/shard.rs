@@ -18,7 +18,6 @@ use uuid::Uuid;
 
 use super::request::json_path;
 use super::request::{payload, point_of, prefetch, ranks, request, tenant_filter, uuid_of, with_ids, with_paths, written_before};
-use crate::embedder::DIMENSIONS;
 use crate::index::sparse::Sparse;
 use crate::index::{DENSE, Found, IndexError, Point, Query, RRF_K, Tenant, WORDS, field, sort};
 use crate::model::chunk::embedded_text;
@@ -43,13 +42,13 @@ pub(super) struct Shard {
 
 impl Shard {
     /// Opens what is in `dir`.
-    pub(super) fn load(dir: &Path) -> Result<Self, IndexError> {
-        Self::of(guard(|| EdgeShard::load(dir, Some(config())))?)
+    pub(super) fn load(dir: &Path, dimensions: usize) -> Result<Self, IndexError> {
+        Self::of(guard(|| EdgeShard::load(dir, Some(config(dimensions))))?)
     }
 
     /// Makes an empty one in `dir`, which exists and is empty.
-    pub(super) fn create(dir: &Path) -> Result<Self, IndexError> {
-        let shard = Self::of(guard(|| EdgeShard::new(dir, config()))?)?;
+    pub(super) fn create(dir: &Path, dimensions: usize) -> Result<Self, IndexError> {
+        let shard = Self::of(guard(|| EdgeShard::new(dir, config(dimensions)))?)?;
         shard.create_payload_indexes()?;
         shard.flush()?;
         Ok(shard)
@@ -270,9 +269,9 @@ fn guard<T, E: std::fmt::Display>(work: impl FnOnce() -> Result<T, E>) -> Result
     }
 }
 
-fn config() -> EdgeConfig {
+fn config(dimensions: usize) -> EdgeConfig {
     EdgeConfig::builder()
-        .vector(DENSE, EdgeVectorParams::builder(DIMENSIONS, Distance::Cosine).build())
+        .vector(DENSE, EdgeVectorParams::builder(dimensions, Distance::Cosine).build())
         .sparse_vector(WORDS, EdgeSparseVectorParams::builder().modifier(Modifier::Idf).build())
         .on_disk_payload(true)
         .optimizers(EdgeOptimizersConfig { indexing_threshold: Some(GRAPH_FROM_KIB), ..EdgeOptimizersConfig::default() })

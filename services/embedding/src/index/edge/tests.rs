@@ -17,7 +17,7 @@ pub(crate) fn open() -> (TempDir, EdgeIndex) {
 }
 
 fn open_in(dir: &TempDir) -> (EdgeIndex, bool) {
-    EdgeIndex::open(dir.path(), DirLock::take(dir.path()).unwrap()).unwrap()
+    EdgeIndex::open(dir.path(), DirLock::take(dir.path()).unwrap(), &Space::default()).unwrap()
 }
 
 #[tokio::test]

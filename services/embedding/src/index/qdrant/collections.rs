@@ -13,7 +13,7 @@ use qdrant_client::qdrant::{
 
 use super::QdrantIndex;
 use super::clients::Calls;
-use crate::embedder::{DIMENSIONS, MODEL};
+use crate::embedder::Space;
 use crate::index::{DENSE, FORMAT, IndexError, WORDS, field};
 use crate::settings::Qdrant;
 
@@ -27,6 +27,9 @@ pub(crate) struct Server {
     pub(super) alias: String,
     /// What we write to.
     pub(super) ours: String,
+    /// What the collections of our vectors begin with.
+    kin: String,
+    dimensions: usize,
 }
 
 /// What was found on a server.
@@ -40,15 +43,27 @@ pub(crate) struct Seen {
 
 impl Server {
     /// Connects at the first call.
+    pub(crate) fn of(settings: &Qdrant, space: &Space) -> Result<Self, IndexError> {
+        Self::with(settings, space, FORMAT)
+    }
+
+    fn with(settings: &Qdrant, space: &Space, format: u32) -> Result<Self, IndexError> {
+        let calls = Calls::new(&settings.url, settings.api_key())?;
+        let kin = format!("{}_{}_{}_", settings.collection, name_of(&space.model), space.dimensions);
+        let ours = format!("{kin}v{format}");
+        Ok(Self { calls, alias: settings.collection.clone(), ours, kin, dimensions: space.dimensions })
+    }
+
+    /// For the vectors of the model of this process.
+    #[cfg(test)]
     pub(crate) fn new(settings: &Qdrant) -> Result<Self, IndexError> {
-        Self::with_format(settings, FORMAT)
+        Self::of(settings, &Space::default())
     }
 
     /// As if the format were another.
+    #[cfg(test)]
     pub(crate) fn with_format(settings: &Qdrant, format: u32) -> Result<Self, IndexError> {
-        let calls = Calls::new(&settings.url, settings.api_key())?;
-        let ours = format!("{}_{MODEL}_{DIMENSIONS}_v{format}", settings.collection);
-        Ok(Self { calls, alias: settings.collection.clone(), ours })
+        Self::with(settings, &Space::default(), format)
     }
 
     /// Looks what is there.
@@ -61,7 +76,7 @@ impl Server {
     /// Makes our collection, as far as it is not there.
     pub(crate) async fn create(&self) -> Result<(), IndexError> {
         if !self.calls.collection_exists(&self.ours).await? {
-            let created = self.calls.create_collection(collection(&self.ours)).await;
+            let created = self.calls.create_collection(collection(&self.ours, self.dimensions)).await;
             // Another replica may have been faster.
             if created.is_err() && !self.calls.collection_exists(&self.ours).await? {
                 return created;
@@ -82,7 +97,7 @@ impl Server {
 
     /// The engine on `other`, which the alias stands for: only to be searched, and only as long as the alias is not ours.
     pub(crate) fn previous(&self, other: &str) -> Result<QdrantIndex, IndexError> {
-        let same_vectors = other.starts_with(&format!("{}_{MODEL}_{DIMENSIONS}_", self.alias));
+        let same_vectors = other.starts_with(&self.kin);
         QdrantIndex::new(self, other.to_owned(), self.alias.clone(), same_vectors)
     }
 }
@@ -109,8 +124,18 @@ pub(super) async fn take_over(calls: &Calls, alias: &str, ours: &str) -> Result<
     }
 }
 
-fn collection(name: &str) -> CreateCollection {
-    let dense = VectorParams { size: DIMENSIONS as u64, distance: Distance::Cosine.into(), ..VectorParams::default() };
+/// A model's name as part of a collection's: what such a name does not take is a hash.
+fn name_of(model: &str) -> String {
+    let takes = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    if model.chars().all(takes) {
+        return model.to_owned();
+    }
+    let plain: String = model.chars().map(|c| if takes(c) { c } else { '-' }).collect();
+    format!("{plain}-{}", &blake3::hash(model.as_bytes()).to_hex()[..8])
+}
+
+fn collection(name: &str, dimensions: usize) -> CreateCollection {
+    let dense = VectorParams { size: dimensions as u64, distance: Distance::Cosine.into(), ..VectorParams::default() };
     let words = SparseVectorParams { modifier: Some(Modifier::Idf.into()), ..SparseVectorParams::default() };
     let dense = VectorParamsMap { map: [(DENSE.to_owned(), dense)].into() };
     CreateCollection {
