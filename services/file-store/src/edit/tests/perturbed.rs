@@ -10,7 +10,7 @@ use super::*;
 
 const FILES: [(&str, &str); 6] = [
     ("values.yaml", include_str!("../../../../../infra/helm/slipway/values.yaml")),
-    ("README.md", include_str!("../../../../../README.md")),
+    ("CONTRIBUTING.md", include_str!("../../../../../CONTRIBUTING.md")),
     ("main_job.py", include_str!("../../../../../tests/clients/python/main_job.py")),
     ("Makefile", include_str!("../../../../../Makefile")),
     ("text.rs", include_str!("../text.rs")),
