@@ -105,12 +105,8 @@ async fn no_request_widens_its_scope(engine: Arc<dyn VectorIndex>, seed: u64) {
             let said = format!("request {n} of seed {seed}: {text:?}");
             let canary = format!("canary-{other}");
             if random.random_bool(0.2) {
-                let request = SelectFilesRequest {
-                    workspace_id: asked.to_string(),
-                    request: text,
-                    limit: random.random_range(0..=100),
-                    ..SelectFilesRequest::default()
-                };
+                let request =
+                    SelectFilesRequest { workspace_id: asked.to_string(), request: text, limit: random.random_range(0..=100) };
                 match world.client().select_files(ctx(p).request(request)).await {
                     Ok(_) if foreign => panic!("{said}: another project's workspace was read"),
                     Ok(chosen) => {
@@ -127,7 +123,6 @@ async fn no_request_widens_its_scope(engine: Arc<dyn VectorIndex>, seed: u64) {
                 limit: random.random_range(0..=100),
                 mode: random.random_range(0..=3),
                 glob: if random.random_bool(0.5) { "" } else { GLOBS.choose(&mut random).unwrap() }.to_owned(),
-                ..SearchRequest::default()
             };
             match world.search_with(p, request).await {
                 Ok(_) if foreign => panic!("{said}: another project's workspace was read"),

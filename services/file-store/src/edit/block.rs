@@ -141,7 +141,7 @@ impl Block {
                 Op::Add(line) => added.push(fit(line)?),
                 Op::Remove(_) => {
                     let at = olds.next().flatten()?;
-                    if removed.len() == 0 && added.is_empty() {
+                    if removed.start == removed.end && added.is_empty() {
                         removed = at..at;
                     }
                     if at != removed.end {
@@ -168,7 +168,7 @@ impl Block {
 }
 
 fn flush(file: &Text<'_>, removed: &mut Range<usize>, added: &mut Vec<String>, splices: &mut Vec<Splice>) {
-    if removed.len() > 0 || !added.is_empty() {
+    if removed.start < removed.end || !added.is_empty() {
         splices.push(file.splice_lines(removed.clone(), added));
     }
     *removed = removed.end..removed.end;

@@ -123,10 +123,10 @@ fn depth_of(blanks: usize, known: &BTreeMap<usize, usize>, step: Option<(usize, 
     let ((unit, there), (base, base_there)) = (step?, known.first_key_value()?);
     if blanks >= *base {
         let more = blanks - base;
-        (more % unit == 0).then(|| base_there + more / unit * there)
+        more.is_multiple_of(unit).then(|| base_there + more / unit * there)
     } else {
         let less = base - blanks;
-        if less % unit == 0 { base_there.checked_sub(less / unit * there) } else { None }
+        if less.is_multiple_of(unit) { base_there.checked_sub(less / unit * there) } else { None }
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn heading(line: &str) -> Option<String> {
     let numbers = rest.starts_with('-') && rest[1..].starts_with(|c: char| c.is_ascii_digit() || c == ',' || c == ' ');
     let heading = if numbers { rest.split_once("@@").map_or("", |(_, heading)| heading) } else { rest.trim_end_matches("@@") };
     let heading = heading.trim();
-    (!heading.is_empty() && heading.trim_matches(['.', '…', ' ']) != "").then(|| heading.to_owned())
+    (!heading.is_empty() && !heading.trim_matches(['.', '…', ' ']).is_empty()).then(|| heading.to_owned())
 }
 
 /// A hunk of the lines below its header. What follows its last change without a sign is no part of it; between changes,

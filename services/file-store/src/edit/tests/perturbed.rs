@@ -266,7 +266,6 @@ fn judge(wrong: Wrong, cases: u32) -> Count {
 fn what_the_ladder_tolerates_is_made_and_nothing_else_is_changed() {
     for wrong in TOLERABLE {
         let count = judge(wrong, 500);
-        println!("{wrong:?}: {count:?}");
         assert!(count.made > 20, "{wrong:?}: {count:?}");
         // What is left of a place of which lines are left out is not always the only one of its kind.
         let expected = if wrong == Wrong::Elided { 80 } else { 95 };
@@ -278,7 +277,6 @@ fn what_the_ladder_tolerates_is_made_and_nothing_else_is_changed() {
 fn what_could_be_meant_otherwise_is_refused_or_made_as_it_was_meant() {
     for wrong in INTOLERABLE {
         let count = judge(wrong, 500);
-        println!("{wrong:?}: {count:?}");
         assert!(count.refused > 20, "{wrong:?}: {count:?}");
     }
 }
