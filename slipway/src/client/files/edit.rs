@@ -46,7 +46,12 @@ pub(super) async fn edit(api: &Api, out: &Out, overlay_id: String, text: Vec<u8>
     let files: Vec<FileDiff> = edited
         .results
         .into_iter()
-        .map(|result| FileDiff { path: result.path, unified: result.unified, ..Default::default() })
+        .map(|result| {
+            let lines =
+                |sign: &str| result.unified.lines().skip_while(|l| !l.starts_with("@@")).filter(|l| l.starts_with(sign)).count();
+            let (additions, deletions) = (lines("+") as u32, lines("-") as u32);
+            FileDiff { path: result.path, unified: result.unified, additions, deletions, ..Default::default() }
+        })
         .collect();
     out.raw(unified(&files, out.paint).as_bytes())
 }

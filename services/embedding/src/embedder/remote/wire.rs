@@ -1,6 +1,7 @@
 //! What each provider is sent and answers.
 
 use serde::Deserialize;
+use serde::de::Error as _;
 use serde_json::{Value, json};
 
 use super::Purpose;
@@ -77,11 +78,33 @@ pub(super) fn answer(kind: EmbedderKind, bytes: &[u8]) -> Result<Vec<Vec<f32>>, 
         EmbedderKind::Ollama => serde_json::from_slice::<Plain>(bytes).map(|answer| answer.embeddings),
         EmbedderKind::InProcess | EmbedderKind::Openai | EmbedderKind::Voyage => {
             let mut data = serde_json::from_slice::<Data>(bytes)?.data;
-            // The order is said, not promised.
-            if data.iter().all(|datum| datum.index.is_some()) {
+            // The order is said, not promised. Servers that are only compatible may say none.
+            if data.iter().any(|datum| datum.index.is_some()) {
                 data.sort_by_key(|datum| datum.index);
+                if data.iter().enumerate().any(|(at, datum)| datum.index != Some(at)) {
+                    return Err(serde_json::Error::custom("the places of the vectors are not those of the texts"));
+                }
             }
             Ok(data.into_iter().map(|datum| datum.embedding).collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vector_belongs_to_the_text_at_its_place() {
+        let read = |indexes: [&str; 2]| {
+            let data = indexes.map(|index| format!(r#"{{{index} "embedding": [{}]}}"#, index.len()));
+            answer(EmbedderKind::Openai, format!(r#"{{"data": [{}]}}"#, data.join(",")).as_bytes())
+        };
+        let (first, second) = (r#""index": 0,"#, r#" "index": 1,"#);
+        assert_eq!(read([second, first]).unwrap(), [[11.0], [12.0]]);
+        assert_eq!(read(["", ""]).unwrap(), [[0.0], [0.0]]);
+        for wrong in [[first, first], [second, r#""index": 2,"#], [first, ""]] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
         }
     }
 }
