@@ -254,13 +254,17 @@ impl Person {
         Ok(trail)
     }
 
-    /// Reads until the end, until the stream breaks, or until it is silent.
+    /// Reads until the end, until the stream breaks, until it is silent, or until it says nothing new for too long.
     async fn read(&mut self, mut entries: Entries, trail: &mut Trail) {
-        while !trail.ended {
+        let mut news = Instant::now();
+        while !trail.ended && news.elapsed() < PATIENCE {
             match tokio::time::timeout(SILENCE, entries.next()).await {
                 Ok(Some(Ok(entry))) => {
-                    let first = trail.events.is_empty();
+                    let (first, known) = (trail.events.is_empty(), trail.events.len());
                     trail.add(entry);
+                    if trail.events.len() > known {
+                        news = Instant::now();
+                    }
                     if first && !trail.events.is_empty() {
                         self.begun.send_modify(|begun| *begun += 1);
                     }

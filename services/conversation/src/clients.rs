@@ -156,8 +156,9 @@ impl Clients {
             model: model.to_owned(),
             request_id,
         };
-        let response = self.planner.clone().create_plan(ctx.request(request)).await.map_err(fault)?;
-        Ok(plan_events(response.into_inner().map(|r| r.map(|r| r.event))))
+        let mut planner = self.planner.clone();
+        let events = opened(planner.create_plan(ctx.request(request))).await?;
+        Ok(plan_events(events.map(|r| r.map(|r| r.event))))
     }
 
     /// Approves a plan as it was reviewed, and follows how it is applied; the same request id again follows the same apply
@@ -169,15 +170,17 @@ impl Clients {
             base_revision_id: plan.base_revision_id.clone(),
             request_id,
         };
-        let response = self.planner.clone().approve_plan(ctx.request(request)).await.map_err(fault)?;
-        Ok(plan_events(response.into_inner().map(|r| r.map(|r| r.event))))
+        let mut planner = self.planner.clone();
+        let events = opened(planner.approve_plan(ctx.request(request))).await?;
+        Ok(plan_events(events.map(|r| r.map(|r| r.event))))
     }
 
     /// Follows a plan from after a sequence; the first event is a snapshot.
     pub(crate) async fn watch_plan(&self, ctx: &Ctx, plan_id: &str, after_sequence: u64) -> Result<PlanEvents, Fault> {
         let request = WatchPlanRequest { plan_id: plan_id.to_owned(), after_sequence };
-        let response = self.planner.clone().watch_plan(ctx.request(request)).await.map_err(fault)?;
-        Ok(plan_events(response.into_inner().map(|r| r.map(|r| r.event))))
+        let mut planner = self.planner.clone();
+        let events = opened(planner.watch_plan(ctx.request(request))).await?;
+        Ok(plan_events(events.map(|r| r.map(|r| r.event))))
     }
 
     /// One plan; `None` when it is gone.
@@ -197,6 +200,13 @@ fn within(ctx: &Ctx, limit: Duration) -> Ctx {
     let own = Instant::now() + limit;
     ctx.deadline = Some(ctx.deadline.map_or(own, |theirs| theirs.min(own)));
     ctx
+}
+
+/// A stream that the planner must begin in time; it then sends heartbeats.
+async fn opened<T>(call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>) -> Result<T, Fault> {
+    let answer = tokio::time::timeout(PATIENT, call).await;
+    let silent = |_| Fault::new(Reason::ServiceUnavailable, format!("the planner did not answer in {PATIENT:?}; try again"));
+    Ok(answer.map_err(silent)?.map_err(fault)?.into_inner())
 }
 
 fn fault(status: tonic::Status) -> Fault {

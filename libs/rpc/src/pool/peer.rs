@@ -104,7 +104,11 @@ impl Sender {
             return Err(SendError::NotSent(Box::new(request)));
         }
         let (request, replay) = Replay::of(request);
-        let error = match self.sender.try_send_request(request).await {
+        let answer = self.sender.try_send_request(request);
+        // A request that is handed over just when the connection ends is told so when the last sender is gone: whoever waits
+        // must hold none.
+        drop(self.sender);
+        let error = match answer.await {
             Ok(response) => return Ok(response.map(|body| Body::new(Counted { body, _call: call }))),
             Err(error) => error,
         };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
@@ -105,7 +105,8 @@ fn pool(addresses: &[SocketAddr]) -> (Pool, Arc<Book>) {
 }
 
 async fn call(pool: &Pool) -> Result<Bytes, BoxError> {
-    let request = Request::post("/slipway.test/Call").body(Body::empty()).unwrap();
+    let message = Full::new(Bytes::from_static(b"message")).map_err(|never| match never {});
+    let request = Request::post("/slipway.test/Call").body(Body::new(message)).unwrap();
     Ok(pool.call(request).await?.into_body().collect().await?.to_bytes())
 }
 
@@ -172,6 +173,49 @@ async fn an_orderly_stop_under_load_fails_no_call() {
     done.cancel();
     let made: usize = load.join_all().await.into_iter().sum();
     assert!(made > 300, "{made} calls, none of which failed");
+}
+
+/// A balancer in front of a server that comes and goes: some are turned out at once, some in the middle of their calls.
+async fn flapping(server: SocketAddr, seed: u64) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let door = tokio::spawn(async move {
+        for turn in seed.. {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let life = Duration::from_micros(turn * 7_919 % 40_000);
+            tokio::spawn(async move {
+                if turn % 3 == 0 {
+                    return tokio::time::sleep(life / 32).await;
+                }
+                let mut server = tokio::net::TcpStream::connect(server).await.unwrap();
+                let _ = tokio::time::timeout(life, tokio::io::copy_bidirectional(&mut client, &mut server)).await;
+            });
+        }
+    });
+    (address, door)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_ends_whenever_its_connection_does() {
+    let server = Server::start("127.0.0.1:0").await;
+    let (one, two) = (flapping(server.address, 1).await, flapping(server.address, 2).await);
+    let (pool, _book) = pool(&[one.0, two.0]);
+    let mut calling = JoinSet::new();
+    for _ in 0..20 {
+        let pool = pool.clone();
+        calling.spawn(async move {
+            let mut answered = 0;
+            for _ in 0..100 {
+                let ended = tokio::time::timeout(CONNECT_TIMEOUT * 2, call(&pool)).await;
+                answered += usize::from(ended.expect("the call ends").is_ok());
+            }
+            answered
+        });
+    }
+    let answered: usize = calling.join_all().await.into_iter().sum();
+    assert!(answered > 0 && answered < 2_000, "{answered} calls were answered");
+    one.1.abort();
+    two.1.abort();
 }
 
 #[tokio::test]
