@@ -8,15 +8,29 @@ cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$HOME/.cache/slipway/target}"
 export PATH="${XDG_CACHE_HOME:-$HOME/.cache}/slipway/tools/bin:$PATH"
 
+# mawk would keep the last lines back, and with them the name of a test that hangs.
+reader=(awk)
+awk -W version 2>&1 | grep -q mawk && reader=(awk -W interactive)
+
+# No step may run for ever: the seconds that each has, once everything is built.
+LIMIT=1800
+limited() {
+  local code=0
+  timeout "$LIMIT" "$@" || code=$?
+  if ((code == 124)); then echo "stopped: the tests were not done after $LIMIT s"; fi
+  return "$code"
+}
+
 everything() {
-  cargo test --locked --workspace --no-fail-fast -- --show-output
+  cargo test --locked --workspace --no-run && limited \
+    cargo test --locked --workspace --no-fail-fast -- --show-output
 }
 
 # The stores, and the services on them, on the other engine.
 on_postgres() {
   if ! has_postgres; then echo "SKIPPED: the tests of the stores on PostgreSQL: it is not on this machine"; return; fi
   echo "the tests of the stores again, on PostgreSQL ..."
-  SLIPWAY_TEST_STORE=postgres cargo test --locked --workspace --exclude slipway-bus --lib \
+  SLIPWAY_TEST_STORE=postgres limited cargo test --locked --workspace --exclude slipway-bus --lib \
     --no-fail-fast -- --show-output
 }
 
@@ -26,12 +40,12 @@ has_postgres() { command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/in
 at_scale() {
   if ! has_postgres; then echo "SKIPPED: the outside tests at scale: there is no PostgreSQL on this machine"; return; fi
   echo "the outside tests again, at scale ..."
-  SLIPWAY_TEST_SUITE=scale cargo test --locked --workspace --test it --no-fail-fast -- --show-output --test-threads 2 \
+  SLIPWAY_TEST_SUITE=scale limited cargo test --locked --workspace --test it --no-fail-fast -- --show-output --test-threads 2 \
     --skip rooms:: --skip neighbours:: --skip infra:: --skip faults::
 }
 
 echo "building and running the tests ..."
-{ everything; one=$?; on_postgres; two=$?; at_scale && exit $((one || two)); } 2>&1 | awk '
+{ everything; one=$?; on_postgres; two=$?; at_scale && exit $((one || two)); } 2>&1 | "${reader[@]}" '
   /^successes:$/            { quiet = 1 }
   /^failures:$|^test result/ { quiet = 0 }
   /^---- .* stdout ----$/   { counted = 0 }
