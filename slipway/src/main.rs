@@ -31,6 +31,10 @@ use output::{Out, Paint};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().is_some_and(|first| first == slipway_documents::COMMAND) {
+        return slipway_documents::work(&arguments.next().unwrap_or_default());
+    }
     let cli = Cli::parse();
     let server = cli.global.server.clone();
     let result = start(cli);

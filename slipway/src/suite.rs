@@ -61,7 +61,8 @@ impl<'a> Parts<'a> {
         match service {
             Service::Gateway => {}
             Service::FileStore => {
-                let deps = slipway_file_store::Deps { data_dir, store, bus, gateway: self.gateway.clone() };
+                let documents = slipway_documents::Worker::new(std::env::current_exe()?);
+                let deps = slipway_file_store::Deps { data_dir, store, bus, gateway: self.gateway.clone(), documents };
                 slipway_file_store::build(&settings.file_store, deps, server).await?;
             }
             Service::Embedding => {

@@ -6,6 +6,7 @@ mod chat;
 mod clients;
 mod command_line;
 mod contract;
+mod documents;
 mod door;
 mod drain;
 #[path = "../faults/mod.rs"]

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::story::repository;
 
-const LIBS: [&str; 9] = ["bus", "ops", "secrets", "proto", "rpc", "settings", "storage", "telemetry", "testkit"];
+const LIBS: [&str; 10] = ["bus", "ops", "secrets", "documents", "proto", "rpc", "settings", "storage", "telemetry", "testkit"];
 const MAX_LINES: usize = 500;
 
 fn sources(below: &str) -> Vec<PathBuf> {

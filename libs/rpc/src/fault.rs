@@ -250,6 +250,7 @@ fn code_of(reason: Reason) -> Code {
             Code::FailedPrecondition
         }
         R::MergeConflict | R::FileNotText | R::EditNotFound | R::EditAmbiguous => Code::FailedPrecondition,
+        R::DocumentUnreadable => Code::FailedPrecondition,
         R::EditMalformed => Code::InvalidArgument,
         R::SecretFound | R::ContentNotFound | R::UploadIncomplete | R::UploadCorrupt | R::UploadsFull => Code::FailedPrecondition,
         R::ImportRefused | R::ExportUnsupported => Code::FailedPrecondition,

@@ -1,7 +1,10 @@
 //! The neighbour: file-store, which has the files that are indexed.
 
+use slipway_proto::filestore::document_service_client::DocumentServiceClient;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
-use slipway_proto::filestore::{FileEntry, GetWorkspaceRequest, ListFilesRequest, ReadFileRequest, read_file_response};
+use slipway_proto::filestore::{
+    FileEntry, GetDocumentTextRequest, GetWorkspaceRequest, ListFilesRequest, ReadFileRequest, read_file_response,
+};
 use slipway_rpc::{Channel, Ctx, Fault, Reason};
 use tonic::Status;
 use uuid::Uuid;
@@ -23,11 +26,13 @@ pub(crate) struct Head {
 #[derive(Clone)]
 pub(crate) struct Files {
     client: FileStoreServiceClient<Channel>,
+    documents: DocumentServiceClient<Channel>,
 }
 
 impl Files {
     pub(crate) fn new(channel: Channel) -> Self {
-        Self { client: FileStoreServiceClient::new(channel) }
+        let documents = DocumentServiceClient::new(channel.clone());
+        Self { client: FileStoreServiceClient::new(channel), documents }
     }
 
     /// The head of a workspace.
@@ -58,6 +63,21 @@ impl Files {
                 return Ok(files);
             }
             request.page_token = response.next_page_token;
+        }
+    }
+
+    /// The text of a document, at most [`MAX_FILE_BYTES`] of it; none when it cannot be read.
+    pub(crate) async fn text(&self, ctx: &Ctx, workspace: Uuid, revision: Uuid, path: &str) -> Result<String, Fault> {
+        let request = GetDocumentTextRequest {
+            workspace_id: workspace.to_string(),
+            revision_id: revision.to_string(),
+            path: path.to_owned(),
+            ..GetDocumentTextRequest::default()
+        };
+        match self.documents.clone().get_document_text(ctx.request(request)).await.map_err(fault) {
+            Ok(response) => Ok(response.into_inner().text),
+            Err(fault) if fault.reason() == Reason::DocumentUnreadable => Ok(String::new()),
+            Err(fault) => Err(fault),
         }
     }
 

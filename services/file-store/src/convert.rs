@@ -1,5 +1,6 @@
 //! Between the API's messages and the model: every limit of a field is checked here.
 
+mod document;
 mod edit;
 mod history;
 mod overlay;
@@ -24,6 +25,7 @@ use crate::model::{
 use crate::service::{Commit, DiffRequest, DownloadLink, Import, Page, PageRequest, Restore, Search, Searched};
 use crate::store::RequestKey;
 
+pub(crate) use document::{document, document_text};
 pub(crate) use edit::{edit_overlay, edited, view_file, viewed};
 pub(crate) use history::{blame, blamed, change, file_history, history, watch};
 pub(crate) use overlay::{change_overlay, commit_overlay, create_overlay, list_overlays, overlay, overlay_id, preview};

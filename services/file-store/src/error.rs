@@ -33,6 +33,8 @@ pub(crate) enum Error {
     FileNotFound { path: String },
     #[error("the file is not UTF-8 text, or larger than 4 MiB")]
     NotText { path: String },
+    #[error("{why}")]
+    DocumentUnreadable { path: String, why: String },
     #[error(transparent)]
     Path(#[from] PathError),
     #[error(transparent)]
@@ -115,6 +117,7 @@ impl From<Error> for Fault {
             Error::EtagMismatch { etag } => Self::new(Reason::EtagMismatch, message).with("etag", etag),
             Error::FileNotFound { path } => Self::new(Reason::FileNotFound, message).with("path", path),
             Error::NotText { path } => Self::new(Reason::FileNotText, message).with("path", path),
+            Error::DocumentUnreadable { path, .. } => Self::new(Reason::DocumentUnreadable, message).with("path", path),
             Error::Path(e) => Self::new(Reason::PathInvalid, message).with("path", e.path),
             Error::Pattern(_) => Self::new(Reason::PatternInvalid, message),
             Error::Archive(e) => refuse_archive(e, message),

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_bus::Bus;
+use slipway_proto::filestore::document_service_server::DocumentServiceServer;
 use slipway_proto::filestore::edit_service_server::EditServiceServer;
 use slipway_proto::filestore::file_store_service_server::FileStoreServiceServer;
 use slipway_proto::filestore::history_service_server::HistoryServiceServer;
@@ -62,6 +63,8 @@ pub struct Deps {
     pub bus: Bus,
     /// Where the gateway of this process is reached, if there is one in it.
     pub gateway: Option<String>,
+    /// What takes the text out of documents.
+    pub documents: slipway_documents::Worker,
 }
 
 /// Opens and migrates the database, wires the service and registers it with `server`. Nothing runs before the server does.
@@ -93,9 +96,11 @@ async fn build_with(
     }
     server.add_task("file-store garbage", collector.clone().run(server.shutdown()));
     let links = service::Links::new(&settings.links, deps.gateway, server.key().links());
-    let service = Arc::new(service::FileStore::new(store, blobs, spool, settings, collector.clone(), clock, links));
+    let tidying = (collector.clone(), clock);
+    let service = Arc::new(service::FileStore::new(store, blobs, spool, settings, tidying, links, deps.documents));
     server.add_service(HistoryServiceServer::new(rpc::Histories::new(service.clone())));
     server.add_service(OverlayServiceServer::new(rpc::Overlays::new(service.clone())));
+    server.add_service(DocumentServiceServer::new(rpc::DocumentRpc::new(service.clone())));
     server.add_service(EditServiceServer::new(rpc::EditRpc::new(service.clone())));
     server.add_service(SecretServiceServer::new(rpc::SecretsRpc::new(service.clone())));
     server.add_service(TransferServiceServer::new(rpc::TransferRpc::new(service.clone())));

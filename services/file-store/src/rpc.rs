@@ -1,5 +1,6 @@
 //! `slipway.filestore.v1.FileStoreService`: decode, call the use case, encode. The other services of the package are beside.
 
+mod documents;
 mod edits;
 mod histories;
 mod overlays;
@@ -20,6 +21,7 @@ use crate::convert;
 use crate::error::Error;
 use crate::service::FileStore;
 
+pub(crate) use documents::DocumentRpc;
 pub(crate) use edits::EditRpc;
 pub(crate) use histories::Histories;
 pub(crate) use overlays::Overlays;

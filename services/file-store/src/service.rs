@@ -3,6 +3,7 @@
 mod archives;
 mod chart_import;
 mod compare;
+mod documents;
 mod editing;
 mod garbage;
 mod git_export;
@@ -100,6 +101,7 @@ pub(crate) struct FileStore {
     uploads: UploadSettings,
     links: Links,
     import: ImportSettings,
+    documents: slipway_documents::Worker,
 }
 
 impl FileStore {
@@ -108,9 +110,9 @@ impl FileStore {
         blobs: Blobs,
         spool: PathBuf,
         settings: &Settings,
-        collector: Collector,
-        clock: Clock,
+        (collector, clock): (Collector, Clock),
         links: Links,
+        documents: slipway_documents::Worker,
     ) -> Self {
         let weigh = |_: &Hash, manifest: &Arc<Manifest>| u32::try_from(manifest.weight()).unwrap_or(u32::MAX);
         let manifests = Cache::builder().weigher(weigh).max_capacity(settings.manifest_cache_mib << 20).build();
@@ -139,6 +141,7 @@ impl FileStore {
             uploads,
             links,
             import,
+            documents,
         }
     }
 

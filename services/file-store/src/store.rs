@@ -1,5 +1,6 @@
 //! The tables of workspaces, revisions and overlays: the only place that knows sea-orm. Every finder takes the project first.
 
+mod documents;
 mod entity;
 mod garbage;
 mod migration;
@@ -23,6 +24,7 @@ use crate::error::Error;
 use crate::model::{Head, Revision, Workspace};
 use entity::{revision, workspace};
 
+pub(crate) use documents::DocumentText;
 pub(crate) use garbage::Epoch;
 pub use migration::Migrator;
 

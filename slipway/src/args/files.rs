@@ -30,6 +30,16 @@ pub(crate) enum Files {
         #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "LINE")]
         last: u32,
     },
+    /// Print the text of a document: PDF, Word, Excel, PowerPoint, OpenDocument, HTML, notebook.
+    Text {
+        /// A name or an id.
+        workspace: String,
+        /// The file.
+        path: String,
+        /// A number or an id; the head unless told.
+        #[arg(long, short)]
+        revision: Option<String>,
+    },
     /// List the revisions in which a file changed, through its names.
     History {
         /// A name or an id.

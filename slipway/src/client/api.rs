@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use slipway_proto::conversation::conversation_service_client::ConversationServiceClient;
 use slipway_proto::embedding::audit_service_client::AuditServiceClient;
 use slipway_proto::embedding::embedding_service_client::EmbeddingServiceClient;
+use slipway_proto::filestore::document_service_client::DocumentServiceClient;
 use slipway_proto::filestore::edit_service_client::EditServiceClient;
 use slipway_proto::filestore::file_store_service_client::FileStoreServiceClient;
 use slipway_proto::filestore::history_service_client::HistoryServiceClient;
@@ -59,6 +60,7 @@ pub(crate) struct Api {
     pub(crate) plans: PlannerServiceClient<Wire>,
     pub(crate) files: FileStoreServiceClient<Wire>,
     pub(crate) overlays: OverlayServiceClient<Wire>,
+    pub(crate) documents: DocumentServiceClient<Wire>,
     pub(crate) edits: EditServiceClient<Wire>,
     pub(crate) histories: HistoryServiceClient<Wire>,
     pub(crate) secrets: SecretServiceClient<Wire>,
@@ -104,6 +106,7 @@ impl Api {
             plans: PlannerServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             files: FileStoreServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             overlays: OverlayServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
+            documents: DocumentServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             edits: EditServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             histories: HistoryServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),
             secrets: SecretServiceClient::new(wire.clone()).max_decoding_message_size(MAX_MESSAGE),

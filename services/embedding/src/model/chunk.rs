@@ -10,6 +10,7 @@ mod yaml;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use slipway_documents::Format;
 use slipway_secrets::Scanner;
 
 use lines::{Lines, Span};
@@ -96,6 +97,8 @@ impl Form {
             "yaml" | "yml" => Self::Yaml,
             "txt" if in_templates => Self::Template,
             "md" | "markdown" => Self::Markdown,
+            // Their texts come with headings and tables.
+            _ if Format::of_path(path).is_some_and(Format::is_opaque) => Self::Markdown,
             _ => Self::Plain,
         }
     }

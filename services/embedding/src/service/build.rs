@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use slipway_documents::{Format, MAX_DOCUMENT};
 use slipway_proto::filestore::FileEntry;
 use slipway_rpc::{Ctx, Fault, Reason};
 use slipway_storage::{JobError, Lease, crash};
@@ -221,10 +222,14 @@ impl Service {
         ctx: &Ctx,
     ) -> Result<(IndexedFile, Vec<Point>), Error> {
         let FileEntry { path, size, hash: blob, .. } = file;
-        if size > MAX_FILE_BYTES {
+        let document = Format::of_path(&path).is_some_and(Format::is_opaque);
+        if size > if document { MAX_DOCUMENT } else { MAX_FILE_BYTES } {
             return Ok((IndexedFile { path, blob, chunk_count: 0 }, Vec::new()));
         }
-        let bytes = self.files.read(ctx, tenant.workspace, revision, &path).await?;
+        let bytes = match document {
+            true => self.files.text(ctx, tenant.workspace, revision, &path).await?.into_bytes(),
+            false => self.files.read(ctx, tenant.workspace, revision, &path).await?,
+        };
         let chunked = tokio::task::spawn_blocking(move || {
             let points = points_of(tenant, &path, &blob, &bytes);
             (IndexedFile { chunk_count: points.len() as u64, path, blob }, points)

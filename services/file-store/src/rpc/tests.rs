@@ -5,6 +5,7 @@ mod beside_git;
 mod buckets;
 mod charts;
 mod compare;
+mod documents;
 mod edits;
 mod garbage;
 mod git;
@@ -123,7 +124,8 @@ impl House {
         bus.subscribe("test", ">", told.clone()).await.unwrap();
         let store = StoreSettings { url: place.database.clone(), durability: Durability::Process, ..Default::default() };
         let gateway = Some(GATEWAY.to_owned());
-        let deps = Deps { data_dir: place.dir.path().to_owned(), store, bus, gateway };
+        let documents = slipway_documents::Worker::new(place.dir.path().join("worker"));
+        let deps = Deps { data_dir: place.dir.path().to_owned(), store, bus, gateway, documents };
         // Nobody here dies with a request on the way.
         let collector = build_with(&settings, deps, &mut server, clock.clone(), Duration::ZERO).await.unwrap();
         let client = Client::new(server.channel());

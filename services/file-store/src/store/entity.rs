@@ -263,6 +263,33 @@ pub(super) mod secret_report {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// The table `document_text`: what the text of documents is.
+pub(super) mod document_text {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "document_text")]
+    pub(crate) struct Model {
+        /// The content's.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) hash: String,
+        /// The name of the format that it was read in.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) format: String,
+        /// Of the readers.
+        pub(crate) version: i16,
+        pub(crate) text: String,
+        pub(crate) truncated: bool,
+        /// Why there is no text.
+        pub(crate) failure: Option<String>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// The table `project_usage`: what the workspaces of a project have together.
 pub(super) mod project_usage {
     use sea_orm::entity::prelude::*;

@@ -9,7 +9,7 @@ use sea_orm::{
 };
 use slipway_storage::{Lease, StorageError};
 
-use super::entity::{collection, garbage, overlay, parse_hash, revision, to_i64};
+use super::entity::{collection, document_text, garbage, overlay, parse_hash, revision, to_i64};
 use super::{WorkspaceStore, Write};
 use crate::error::Error;
 use crate::garbage::{CollectError, Report};
@@ -161,6 +161,10 @@ impl WorkspaceStore {
             lease.check(&tx).await?;
             let delete = garbage::Entity::delete_many().filter(garbage::Column::State.eq(CONDEMNED)).filter(named(hashes));
             delete.exec(tx.conn()).await.map_err(StorageError::from)?;
+            // Of what is still there it is made again.
+            let hashes = hashes.iter().map(|hash| hash.to_hex().to_string());
+            let texts = document_text::Entity::delete_many().filter(document_text::Column::Hash.is_in(hashes));
+            texts.exec(tx.conn()).await.map_err(StorageError::from)?;
             tx.commit().await?;
         }
         Ok(())

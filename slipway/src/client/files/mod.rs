@@ -1,5 +1,6 @@
 //! `slipway files …`
 
+mod document;
 mod edit;
 mod history;
 mod import;
@@ -18,6 +19,7 @@ pub(crate) async fn files(api: &Api, out: &Out, command: Command) -> anyhow::Res
         Command::View { workspace, path, revision, first, last } => {
             edit::view(api, out, &workspace, path, Rev::of(&revision), (first, last)).await
         }
+        Command::Text { workspace, path, revision } => document::text(api, out, &workspace, path, Rev::of(&revision)).await,
         Command::History { workspace, path, revision } => history::history(api, out, &workspace, path, Rev::of(&revision)).await,
         Command::Blame { workspace, path, revision } => history::blame(api, out, &workspace, path, Rev::of(&revision)).await,
         Command::Watch { workspace, after } => history::watch(api, out, &workspace, after).await,

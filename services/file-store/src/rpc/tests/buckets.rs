@@ -61,7 +61,8 @@ async fn a_bucket_that_refuses_stops_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", dir.path().join("file-store.db").display());
     let store = StoreSettings { url, durability: Durability::Process, ..Default::default() };
-    let deps = Deps { data_dir: dir.path().to_owned(), store, bus: Bus::in_process(), gateway: None };
+    let (data_dir, documents) = (dir.path().to_owned(), slipway_documents::Worker::new("nowhere".into()));
+    let deps = Deps { data_dir, store, bus: Bus::in_process(), gateway: None, documents };
     let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
     let error = build(&settings, deps, &mut server).await.unwrap_err();
     assert!(error.to_string().contains("file_store.s3.bucket"), "{error}");

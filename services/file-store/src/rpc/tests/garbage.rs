@@ -14,7 +14,7 @@ use crate::model::{FileEntry, Manifest};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn grace(minutes: u64) -> GcSettings {
+pub(super) fn grace(minutes: u64) -> GcSettings {
     GcSettings { interval_minutes: 0, grace_minutes: minutes }
 }
 
@@ -57,7 +57,7 @@ async fn referenced(user: &User) -> BTreeSet<String> {
     hashes
 }
 
-async fn delete_workspace(user: &User, id: &str) -> Result<(), Status> {
+pub(super) async fn delete_workspace(user: &User, id: &str) -> Result<(), Status> {
     let request = pb::DeleteWorkspaceRequest { workspace_id: id.to_owned() };
     user.client.clone().delete_workspace(user.ctx.request(request)).await.map(drop)
 }
