@@ -364,7 +364,9 @@ async fn act(user: &User, dice: &mut Dice, shared: &Mutex<Vec<String>>) -> Resul
     if action == 1 && !head.is_empty() {
         let request = pb::ListRevisionsRequest { workspace_id: id.clone(), ..Default::default() };
         let revisions = user.client.clone().list_revisions(user.ctx.request(request)).await?.into_inner().revisions;
-        let revision_id = revisions[dice.roll(revisions.len())].id.clone();
+        // The workspace may have been deleted while its revisions were listed.
+        let Some(revision) = revisions.get(dice.roll(revisions.len().max(1))) else { return Ok(()) };
+        let revision_id = revision.id.clone();
         let request = pb::RestoreRevisionRequest { workspace_id: id, revision_id, ..Default::default() };
         return user.client.clone().restore_revision(user.ctx.request(request)).await.map(drop);
     }
