@@ -7,7 +7,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 SLIPWAY := $(CARGO_TARGET_DIR)/debug/slipway
 
 .DEFAULT_GOAL := help
-.PHONY: help build weights demo up check test soak bench proto image clean-free
+.PHONY: help build weights demo up check test soak fuzz bench proto image clean-free
 
 help: ## this menu
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,9 @@ soak: ## every fault to every service and engine while 200 conversations run; TI
 	@scripts/tools.sh all
 	@SLIPWAY_TEST_SOAK_SECONDS=$(or $(TIME),600) $(if $(SEED),SLIPWAY_TEST_SEED=$(SEED)) cargo test --locked --workspace --test it -- \
 	  --nocapture faults::nothing_accepted_is_lost
+
+fuzz: ## hostile archives, edits and documents, a minute each
+	@cargo test --locked --workspace -- --ignored --nocapture fuzz_
 
 bench: ## the benchmarks, with a release build
 	@tests/bench/run

@@ -2,8 +2,11 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use slipway_proto::embedding::{SearchMode, SearchRequest};
 use slipway_proto::filestore::document_service_client::DocumentServiceClient;
 use slipway_proto::filestore::{FileChange, GetDocumentTextRequest, GetDocumentTextResponse, WriteFile, file_change::Change};
@@ -122,4 +125,47 @@ async fn what_cannot_be_read_is_told_and_takes_nothing_along() {
     assert_eq!(text_of(&client, &workspace, "notes.txt").await.unwrap().text, "plain words\n");
     story::indexed(&client, &workspace, 2).await;
     assert_eq!(finds(&client, &workspace, "plain").await, ["notes.txt"]);
+}
+
+/// What the worker makes of a document, as it is when it is started by hand.
+fn worker_reads(kind: &str, document: &[u8]) -> std::process::Output {
+    let mut worker = Command::new(binary());
+    worker.args(["convert-document", kind]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut worker = worker.spawn().unwrap();
+    // One that knows enough reads no more.
+    let _ = worker.stdin.take().unwrap().write_all(document);
+    worker.wait_with_output().unwrap()
+}
+
+#[test]
+#[ignore = "a minute long"]
+fn fuzz_documents_for_a_minute() {
+    let kinds = ["office", "office", "office", "pdf", "opendocument", "sheets", "html", "notebook"];
+    let fixtures = repository().join("libs/documents/fixtures");
+    let documents = KINDS.map(|(name, _)| std::fs::read(fixtures.join(name)).unwrap());
+    let (end, mut dice, mut count) = (Instant::now() + Duration::from_secs(60), StdRng::seed_from_u64(7), [0; 3]);
+    while Instant::now() < end {
+        let which = dice.random_range(0..documents.len());
+        let mut document = documents[which].clone();
+        for _ in 0..dice.random_range(1..20) {
+            let (from, length) = (dice.random_range(0..document.len()), dice.random_range(0..64));
+            let to = document.len().min(from + length);
+            match dice.random_range(0..4) {
+                0 => document[from] ^= 1 << dice.random_range(0..8),
+                1 => document.copy_within(from..to, 0),
+                2 => drop(document.drain(from..to)),
+                _ => document[from..to].fill(b'9'),
+            }
+            document.push(0);
+        }
+        let output = worker_reads(kinds[which], &document);
+        match output.status.code() {
+            Some(0) => count[0] += 1,
+            Some(65) => count[1] += usize::from(!output.stderr.is_empty()),
+            // It gave up, or came to its limits: that is what it is for.
+            _ => count[2] += 1,
+        }
+        assert!(std::str::from_utf8(&output.stdout).is_ok());
+    }
+    assert!(count[0] > 100 && count[1] > 100, "texts, reasons, ends: {count:?}");
 }
