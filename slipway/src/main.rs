@@ -31,6 +31,7 @@ use output::{Out, Paint};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // A worker that file-store has started: it limits itself before it does anything else.
     let mut arguments = std::env::args().skip(1);
     if arguments.next().is_some_and(|first| first == slipway_documents::COMMAND) {
         return slipway_documents::work(&arguments.next().unwrap_or_default());

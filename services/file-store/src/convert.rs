@@ -176,10 +176,15 @@ pub(crate) fn list_files(request: pb::ListFilesRequest) -> Result<(Uuid, At, Str
 }
 
 pub(crate) fn read_file(request: pb::ReadFileRequest) -> Result<(Uuid, At, String), Fault> {
+    file_at(&request.workspace_id, &request.revision_id, &request.overlay_id, request.path)
+}
+
+/// A file of a revision or an overlay, as requests name one.
+fn file_at(workspace: &str, revision: &str, overlay: &str, path: String) -> Result<(Uuid, At, String), Fault> {
     let mut check = Check::new();
-    let workspace = check.uuid("workspace_id", &request.workspace_id);
-    let at = at(&mut check, ("revision_id", &request.revision_id), ("overlay_id", &request.overlay_id));
-    let path = required_path(&mut check, "path", request.path);
+    let workspace = check.uuid("workspace_id", workspace);
+    let at = at(&mut check, ("revision_id", revision), ("overlay_id", overlay));
+    let path = required_path(&mut check, "path", path);
     check.finish()?;
     Ok((workspace, at, path?))
 }

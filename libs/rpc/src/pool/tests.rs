@@ -180,10 +180,11 @@ async fn flapping(server: SocketAddr, seed: u64) -> (SocketAddr, JoinHandle<()>)
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let door = tokio::spawn(async move {
+        let mut inside = JoinSet::new();
         for turn in seed.. {
             let (mut client, _) = listener.accept().await.unwrap();
             let life = Duration::from_micros(turn * 7_919 % 40_000);
-            tokio::spawn(async move {
+            inside.spawn(async move {
                 if turn % 3 == 0 {
                     return tokio::time::sleep(life / 32).await;
                 }
