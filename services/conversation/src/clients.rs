@@ -157,7 +157,7 @@ impl Clients {
             request_id,
         };
         let mut planner = self.planner.clone();
-        let events = opened(planner.create_plan(ctx.request(request))).await?;
+        let events = opened(PATIENT, planner.create_plan(ctx.request(request))).await?;
         Ok(plan_events(events.map(|r| r.map(|r| r.event))))
     }
 
@@ -171,7 +171,7 @@ impl Clients {
             request_id,
         };
         let mut planner = self.planner.clone();
-        let events = opened(planner.approve_plan(ctx.request(request))).await?;
+        let events = opened(PATIENT, planner.approve_plan(ctx.request(request))).await?;
         Ok(plan_events(events.map(|r| r.map(|r| r.event))))
     }
 
@@ -179,7 +179,7 @@ impl Clients {
     pub(crate) async fn watch_plan(&self, ctx: &Ctx, plan_id: &str, after_sequence: u64) -> Result<PlanEvents, Fault> {
         let request = WatchPlanRequest { plan_id: plan_id.to_owned(), after_sequence };
         let mut planner = self.planner.clone();
-        let events = opened(planner.watch_plan(ctx.request(request))).await?;
+        let events = opened(PATIENT, planner.watch_plan(ctx.request(request))).await?;
         Ok(plan_events(events.map(|r| r.map(|r| r.event))))
     }
 
@@ -203,9 +203,9 @@ fn within(ctx: &Ctx, limit: Duration) -> Ctx {
 }
 
 /// A stream that the planner must begin in time; it then sends heartbeats.
-async fn opened<T>(call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>) -> Result<T, Fault> {
-    let answer = tokio::time::timeout(PATIENT, call).await;
-    let silent = |_| Fault::new(Reason::ServiceUnavailable, format!("the planner did not answer in {PATIENT:?}; try again"));
+async fn opened<T>(limit: Duration, call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>) -> Result<T, Fault> {
+    let answer = tokio::time::timeout(limit, call).await;
+    let silent = |_| Fault::new(Reason::ServiceUnavailable, format!("the planner did not answer in {limit:?}; try again"));
     Ok(answer.map_err(silent)?.map_err(fault)?.into_inner())
 }
 
@@ -250,4 +250,16 @@ fn found(response: slipway_proto::embedding::SearchResponse) -> Found {
         found.sources.push(Source { index, path: hit.path, start_line, end_line, text: hit.text });
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_planner_that_is_silent_is_away() {
+        let fault = opened::<()>(Duration::from_millis(1), std::future::pending()).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::ServiceUnavailable, "the run is tried again");
+        assert_eq!(opened(PATIENT, async { Ok(tonic::Response::new(7)) }).await.unwrap(), 7);
+    }
 }
