@@ -47,6 +47,9 @@ at_scale() {
 echo "building and running the tests ..."
 { everything; one=$?; on_postgres; two=$?; at_scale && exit $((one || two)); } 2>&1 | "${reader[@]}" '
   /^successes:$/            { quiet = 1 }
+  /^---- .* stdout ----$/   { reason = !quiet }
+  /^failures:$/             { reason = 0 }
+  reason && reasons < 400   { why[++reasons] = $0 }
   /^failures:$|^test result/ { quiet = 0 }
   /^---- .* stdout ----$/   { counted = 0 }
   /SKIPPED/                 { if (!quiet || !counted) skipped++; counted = quiet; print; fflush(); next }
@@ -54,6 +57,8 @@ echo "building and running the tests ..."
   !quiet                    { print; fflush() }
   END {
     if (!results) print "the tests did not build"
+    if (reasons) print "\nwhat failed, once more:"
+    for (n = 1; n <= reasons; n++) print why[n]
     printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, skipped + ignored
   }'
 exit "${PIPESTATUS[0]}"

@@ -26,10 +26,17 @@ struct Processes {
 }
 
 impl Drop for Processes {
+    #[allow(clippy::print_stderr, reason = "the logs of a failed test are what its reader needs")]
     fn drop(&mut self) {
         for child in &mut self.children {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            for service in SERVICES {
+                let log = std::fs::read_to_string(self.directory.path().join(format!("{service}.log"))).unwrap_or_default();
+                eprintln!("--- the last lines of {service} ---\n{}", slipway_testkit::daemon::tail(&log, 20));
+            }
         }
     }
 }

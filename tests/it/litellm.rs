@@ -50,7 +50,7 @@ impl Proxy {
         }
         let behind = Provider::start(script).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = slipway_testkit::suite::free_port().unwrap();
         // `custom_openai` has LiteLLM translate every protocol to Chat Completions; `mock` is answered by LiteLLM itself.
         let config = json!({"model_list": [
             {"model_name": "bridge", "litellm_params": {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use tempfile::TempDir;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, tail};
 use crate::process::signal;
 use crate::proxy::Proxy;
 use crate::s3::Bucket;
@@ -220,10 +220,7 @@ impl Cluster {
     pub fn tail(&self, lines: usize) -> String {
         let mut text = String::new();
         for member in &self.members {
-            let log = member.daemon.log();
-            let mut last: Vec<&str> = log.lines().rev().take(lines).collect();
-            last.reverse();
-            text.push_str(&format!("--- {}-{}\n{}\n", member.service, member.replica, last.join("\n")));
+            text.push_str(&format!("--- {}-{}\n{}\n", member.service, member.replica, tail(&member.daemon.log(), lines)));
         }
         text
     }

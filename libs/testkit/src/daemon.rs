@@ -157,3 +157,9 @@ impl Drop for Daemon {
         self.kill();
     }
 }
+
+/// The last lines of a log.
+pub fn tail(log: &str, lines: usize) -> String {
+    let all: Vec<&str> = log.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

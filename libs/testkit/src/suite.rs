@@ -1,12 +1,15 @@
 //! The suite as users run it: the real binary in child processes, on free loopback ports, in a directory of its own.
 
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context as _;
 
 use crate::cluster::{Cluster, Engines};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, tail};
 use crate::nats::NatsServer;
 use crate::postgres::Postgres;
 use crate::s3::S3;
@@ -189,11 +192,7 @@ impl Drop for Suite {
         self.kill();
         if std::thread::panicking() {
             let tail = match &self.kind {
-                Kind::Up(up) => {
-                    let log = up.daemon.log();
-                    let last: Vec<_> = log.lines().rev().take(60).collect();
-                    last.into_iter().rev().map(|line| format!("{line}\n")).collect()
-                }
+                Kind::Up(up) => tail(&up.daemon.log(), 60),
                 Kind::Scale(scale) => scale.cluster.tail(12),
             };
             eprintln!("--- the suite's log, its last lines ---\n{tail}");
@@ -201,7 +200,19 @@ impl Drop for Suite {
     }
 }
 
-/// A port that was free a moment ago.
+/// What [`free_port`] chooses from.
+const PORTS: Range<u16> = 10_000..32_000;
+
+/// A port that is free now and that nothing else asks for: below the ports that systems hand out to whoever connects
+/// (RFC 6335 section 6 leaves those from 49152 on to them, Linux those from 32768 on), and told once in this process.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU32::new(std::process::id().wrapping_mul(37)));
+    for _ in 0..PORTS.len() {
+        let port = PORTS.start + (next.fetch_add(1, Ordering::Relaxed) % u32::from(PORTS.end - PORTS.start)) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no port from {} to {} is free", PORTS.start, PORTS.end)
 }
