@@ -29,7 +29,7 @@ pub(crate) use qdrant::tests::StandIn;
 use crate::error::Error;
 
 /// Raised whenever chunking, words or the payload change: an index of another format is not read, but built anew.
-pub(crate) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 4;
 /// The vectors of a point.
 const DENSE: &str = "dense";
 const WORDS: &str = "words";

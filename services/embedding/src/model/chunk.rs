@@ -1,7 +1,8 @@
 //! Chunks: a file cut where its structure has joints. YAML by documents and keys, Helm templates by `define` and document,
-//! Markdown by sections, anything else by lines. Whatever the input, cutting never fails: what has no structure has lines.
+//! Markdown by sections, code by its definitions, anything else by lines. Whatever the input, cutting never fails: what has no structure has lines.
 //! Secrets are taken out before: neither the index nor whoever embeds a chunk gets to see one.
 
+mod code;
 mod lines;
 mod markdown;
 mod outline;
@@ -54,7 +55,7 @@ pub(crate) fn embedded_text(path: &str, title: &str, text: &str) -> String {
 pub(crate) fn chunk(path: &str, content: &str) -> Vec<Chunk> {
     let content = &*Scanner::standard().redact_file(path, content);
     let lines = Lines::new(content);
-    // The YAML scanner is not ours: should some input make it panic, the file is still cut by lines.
+    // Neither the YAML scanner nor the grammars are ours: should some input make it panic, the file is still cut by lines.
     let spans = catch_unwind(AssertUnwindSafe(|| spans(path, content, &lines))).unwrap_or_else(|_| vec![lines.all("")]);
     let overlap = if matches!(Form::of(path, content), Form::Plain) { OVERLAP_LINES } else { 0 };
     let mut chunks = Vec::new();
@@ -73,6 +74,7 @@ fn spans(path: &str, content: &str, lines: &Lines<'_>) -> Vec<Span> {
         Form::Yaml => yaml::spans(path, content, lines),
         Form::Template => template::spans(content, lines),
         Form::Markdown => markdown::spans(lines),
+        Form::Code(language) => code::spans(language, content, lines),
         Form::Plain => vec![lines.all("")],
     }
 }
@@ -83,6 +85,7 @@ enum Form {
     Yaml,
     Template,
     Markdown,
+    Code(code::Language),
     Plain,
 }
 
@@ -99,7 +102,7 @@ impl Form {
             "md" | "markdown" => Self::Markdown,
             // Their texts come with headings and tables.
             _ if Format::of_path(path).is_some_and(Format::is_opaque) => Self::Markdown,
-            _ => Self::Plain,
+            _ => code::Language::of(extension).map_or(Self::Plain, Self::Code),
         }
     }
 }
