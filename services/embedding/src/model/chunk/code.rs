@@ -1,7 +1,10 @@
 //! Source code: cut at its definitions, by tree-sitter. A definition comes with the comments and attributes above it; a large
 //! one is cut at those inside; small neighbours share a chunk. What does not parse is cut where it does.
 
-use tree_sitter::{Node, Parser};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use tree_sitter::{Node, ParseOptions, Parser, Tree};
 
 use super::lines::{Lines, Span};
 
@@ -9,6 +12,9 @@ use super::lines::{Lines, Span};
 const MAX_DEPTH: usize = 6;
 /// Names in one title.
 const MAX_NAMES: usize = 4;
+/// The longest that a file may be parsed for. Code of a megabyte takes a fraction of it; a file made to keep every alternative of
+/// a grammar open would take minutes.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Neighbours under this many lines share a chunk.
 const SMALL: usize = 10;
 
@@ -58,13 +64,21 @@ impl Language {
 
 /// The definitions of a file, as spans that cover it; one span without a title when there is no grammar to tell.
 pub(super) fn spans(language: Language, content: &str, lines: &Lines<'_>) -> Vec<Span> {
-    let mut parser = Parser::new();
-    let tree = parser.set_language(&language.grammar()).ok().and_then(|()| parser.parse(content, None));
-    let Some(tree) = tree else { return vec![lines.all("")] };
+    let Some(tree) = parsed(language, content) else { return vec![lines.all("")] };
     let cutter = Cutter { content, lines };
     let mut spans = Vec::new();
     cutter.cut(tree.root_node(), (0, lines.len()), "", 0, &mut spans);
     spans
+}
+
+/// The tree of a file; nothing if it takes too long.
+fn parsed(language: Language, content: &str) -> Option<Tree> {
+    let mut parser = Parser::new();
+    parser.set_language(&language.grammar()).ok()?;
+    let begun = Instant::now();
+    let mut go_on = |_: &_| if begun.elapsed() > PATIENCE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let options = ParseOptions::new().progress_callback(&mut go_on);
+    parser.parse_with_options(&mut |at, _| content.as_bytes().get(at..).unwrap_or_default(), None, Some(options))
 }
 
 /// A run of lines with what is defined in it.

@@ -83,3 +83,11 @@ fn whatever_it_is_every_line_is_in_a_chunk() {
         }
     }
 }
+
+#[test]
+fn a_file_that_takes_too_long_to_parse_is_cut_by_lines() {
+    // Every opening may be that of a type or of a comparison: the parser keeps both in mind, twice as long with each.
+    let text = "fn a<\n".repeat(150_000);
+    let found = cut("a.rs", &text);
+    assert!(found.len() > 10 && found.iter().all(|(title, ..)| title.is_empty()), "{:?}", found.first());
+}
