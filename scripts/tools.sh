@@ -2,7 +2,7 @@
 # Gets the outside tools that the demo and the tests use, into the user's cache. What is there is left alone; what cannot
 # be had is said aloud and is no failure: whoever needs it says SKIPPED.
 #
-#   scripts/tools.sh all | weights | helm | grpcurl | buf | python | litellm | nats | nats-debian | postgres | s3 | docker | kubernetes ...
+#   scripts/tools.sh all | weights | helm | grpcurl | buf | python | litellm | nats | nats-debian | postgres | s3 | registry | docker | kubernetes ...
 set -uo pipefail
 
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/slipway"
@@ -22,6 +22,7 @@ LITELLM_VERSION=1.108.7
 NATS_VERSION=2.15.1
 KUBERNETES_VALIDATE_VERSION=1.37.0
 VERSITYGW_VERSION=v1.8.0
+REGISTRY_VERSION=v3.0.0
 
 have() { command -v "$1" >/dev/null 2>&1; }
 say() { printf '  %-8s %s\n' "$1" "$2"; }
@@ -94,6 +95,8 @@ get_helm() {
 get_grpcurl() { go_tool grpcurl "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL_VERSION"; }
 
 get_s3() { go_tool versitygw "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW_VERSION"; }
+
+get_registry() { go_tool registry "github.com/distribution/distribution/v3/cmd/registry@$REGISTRY_VERSION"; }
 
 get_postgres() {
   local bin; bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -1)
@@ -211,8 +214,8 @@ mkdir -p "$BIN" "$CACHE"
 [ $# -gt 0 ] || set -- all
 for tool in "$@"; do
   case "$tool" in
-    all) echo "tools for the tests, in $TOOLS:"; for each in weights helm grpcurl buf python litellm nats nats-debian postgres s3 docker kubernetes; do "get_$each"; done ;;
-    weights | helm | grpcurl | buf | python | litellm | nats | nats-debian | postgres | s3 | docker | kubernetes) "get_$tool" ;;
+    all) echo "tools for the tests, in $TOOLS:"; for each in weights helm grpcurl buf python litellm nats nats-debian postgres s3 registry docker kubernetes; do "get_$each"; done ;;
+    weights | helm | grpcurl | buf | python | litellm | nats | nats-debian | postgres | s3 | registry | docker | kubernetes) "get_$tool" ;;
     *) echo "tools.sh: there is no tool called $tool" >&2; exit 2 ;;
   esac
 done

@@ -13,22 +13,26 @@ use tokio::sync::Semaphore;
 
 use crate::story::{self, binary, repository, suite, suite_with};
 
-fn run(url: &str, arguments: &[&str]) -> Output {
+/// Runs a command against a suite.
+pub(crate) fn run(url: &str, arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).env("SLIPWAY_SERVER", url).env("NO_COLOR", "1").output().unwrap()
 }
 
-fn ok(url: &str, arguments: &[&str]) -> String {
+/// What a command that must succeed prints.
+pub(crate) fn ok(url: &str, arguments: &[&str]) -> String {
     let output = run(url, arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn print(url: &str, arguments: &[&str]) -> Value {
+/// The same as JSON.
+pub(crate) fn print(url: &str, arguments: &[&str]) -> Value {
     let text = ok(url, &[arguments, &["--json"]].concat());
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
 }
 
-fn chart(directory: &Path) {
+/// The small chart as files.
+pub(crate) fn chart(directory: &Path) {
     for (path, text) in story::small_chart() {
         let path = directory.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod alone;
+mod charts;
 mod chat;
 mod clients;
 mod command_line;
@@ -21,6 +22,7 @@ mod migrations;
 mod models;
 mod money;
 mod neighbours;
+mod outage;
 mod plans;
 mod privacy;
 mod rates;

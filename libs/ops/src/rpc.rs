@@ -6,7 +6,7 @@ use slipway_proto::operations::operations_service_server::OperationsService;
 use slipway_proto::operations::redrive_dead_letters_request::Target;
 use slipway_rpc::{Check, Ctx, Fault, Reason, status, timestamp};
 use slipway_storage::dead_letters::{self, DeadLetter};
-use slipway_storage::{StorageError, Store, page};
+use slipway_storage::{Store, page};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -63,7 +63,7 @@ impl OperationsService for Rpc {
     ) -> Result<Response<proto::DeleteDeadLetterResponse>, Status> {
         let (ctx, (service, store)) = (Ctx::of(&request)?, self.store(&request)?);
         let id = letter_id(&request.into_inner().dead_letter_id)?;
-        if !dead_letters::delete(&store, ctx.project.0, id).await.map_err(|e| status(failed(e)))? {
+        if !dead_letters::delete(&store, ctx.project.0, id).await.map_err(status)? {
             return Err(not_found().into());
         }
         tracing::info!(service, user = %ctx.caller.user, dead_letter_id = %id, "a dead letter is deleted");
@@ -88,7 +88,7 @@ async fn list(
         token => Some(page::decode::<Cursor>(&scope, token).ok_or_else(bad_token)?.after),
     };
     let of_kind = Some(kind.as_str()).filter(|kind| !kind.is_empty());
-    let mut letters = dead_letters::list(store, ctx.project.0, of_kind, after, size + 1).await.map_err(failed)?;
+    let mut letters = dead_letters::list(store, ctx.project.0, of_kind, after, size + 1).await.map_err(Fault::from)?;
     let more = letters.len() > size as usize;
     letters.truncate(size as usize);
     let last = letters.last().filter(|_| more);
@@ -102,14 +102,14 @@ async fn list(
 async fn redrive(ctx: &Ctx, store: &Store, target: Option<Target>) -> Result<u64, Fault> {
     match target {
         Some(Target::DeadLetterId(id)) => {
-            let found = dead_letters::redrive(store, ctx.project.0, letter_id(&id)?).await.map_err(failed)?;
+            let found = dead_letters::redrive(store, ctx.project.0, letter_id(&id)?).await.map_err(Fault::from)?;
             if found { Ok(1) } else { Err(not_found()) }
         }
         Some(Target::Kind(kind)) => {
             let mut check = Check::new();
             let kind = check.text("kind", &kind, 1, MAX_KIND);
             check.finish()?;
-            dead_letters::redrive_kind(store, ctx.project.0, &kind).await.map_err(failed)
+            dead_letters::redrive_kind(store, ctx.project.0, &kind).await.map_err(Fault::from)
         }
         None => {
             let mut check = Check::new();
@@ -145,8 +145,4 @@ fn not_found() -> Fault {
 
 fn bad_token() -> Fault {
     Fault::new(Reason::PageTokenInvalid, "the page token is not one of this list; begin without one")
-}
-
-fn failed(error: StorageError) -> Fault {
-    if error.is_unavailable() { Fault::away(error) } else { Fault::internal(error) }
 }

@@ -71,6 +71,11 @@ impl Fault {
         Self::new(Reason::ServiceUnavailable, "the store that the call needs is away; try again").source(source)
     }
 
+    /// There is no room left where Slipway keeps its state. The cause goes to the log.
+    pub fn full(source: impl Into<BoxError>) -> Self {
+        Self::new(Reason::StorageFull, "the server has no room left for data; its operator must make room").source(source)
+    }
+
     /// A neighbour's error, with its reason and message kept.
     pub fn from_status(status: &Status) -> Self {
         let details = status.get_error_details();
@@ -235,7 +240,7 @@ fn code_of(reason: Reason) -> Code {
         R::CredentialsMissing | R::CredentialsInvalid => Code::Unauthenticated,
         R::ScopeInsufficient => Code::PermissionDenied,
         R::RateLimited | R::MessageTooLarge | R::ProviderRateLimited | R::BudgetExhausted => Code::ResourceExhausted,
-        R::QuotaExceeded => Code::ResourceExhausted,
+        R::QuotaExceeded | R::StorageFull => Code::ResourceExhausted,
         R::MethodUnknown => Code::Unimplemented,
         R::ServiceUnavailable | R::ProviderUnavailable | R::ProviderTimeout | R::ProviderOverloaded => Code::Unavailable,
         R::DeadlineExceeded => Code::DeadlineExceeded,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
+use slipway_rpc::Fault;
 
 /// Any error of a caller's code that this crate passes on.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -69,22 +70,52 @@ impl StorageError {
             _ => false,
         }
     }
+
+    /// Whether the disk of the database is full.
+    pub fn is_full(&self) -> bool {
+        let StorageError::Database(error) = self else { return false };
+        let Some(sqlx::Error::Database(error)) = cause(error) else { return false };
+        error.code().is_some_and(|code| FULL.contains(&&*code))
+    }
+}
+
+impl From<StorageError> for Fault {
+    fn from(error: StorageError) -> Self {
+        if error.is_full() {
+            Self::full(error)
+        } else if error.is_unavailable() {
+            Self::away(error)
+        } else {
+            Self::internal(error)
+        }
+    }
 }
 
 fn is_unavailable(error: &DbErr) -> bool {
-    let runtime = match error {
-        DbErr::ConnectionAcquire(_) => return true,
-        DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) => runtime,
-        _ => return false,
-    };
-    let RuntimeErr::SqlxError(error) = runtime else { return false };
-    match &**error {
+    if matches!(error, DbErr::ConnectionAcquire(_)) {
+        return true;
+    }
+    let Some(error) = cause(error) else { return false };
+    match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| TRANSIENT.iter().any(|class| code.starts_with(class))),
         _ => false,
     }
 }
+
+/// What the driver said.
+fn cause(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
+        _ => None,
+    }
+}
+
+/// `SQLITE_FULL` (<https://www.sqlite.org/rescode.html>), and PostgreSQL's `disk_full`.
+const FULL: &[&str] = &["13", "53100"];
 
 /// Classes of PostgreSQL's error codes, and some codes: connection exceptions, transaction rollbacks, insufficient resources,
 /// and shutdowns (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).

@@ -9,6 +9,7 @@ pub mod postgres;
 pub mod process;
 pub mod provider;
 pub mod proxy;
+pub mod registry;
 pub mod s3;
 pub mod suite;
 pub mod tools;

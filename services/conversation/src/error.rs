@@ -50,10 +50,8 @@ impl From<Error> for Fault {
             }
             Error::Stopping => Self::new(Reason::ServiceUnavailable, message),
             Error::Neighbour(fault) => fault,
-            Error::Storage(ref source) | Error::Append(AppendError::Storage(ref source)) if source.is_unavailable() => {
-                Self::away(error)
-            }
-            Error::Storage(_) | Error::Append(_) | Error::LeaseLost(_) | Error::Event(_) => Self::internal(error),
+            Error::Storage(source) | Error::Append(AppendError::Storage(source)) => source.into(),
+            Error::Append(_) | Error::LeaseLost(_) | Error::Event(_) => Self::internal(error),
         }
     }
 }

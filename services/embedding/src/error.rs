@@ -59,11 +59,11 @@ impl From<Error> for Fault {
             Error::Pattern(_) => Fault::new(Reason::PatternInvalid, error.to_string()),
             Error::EmbedderUnavailable(_) => Fault::new(Reason::EmbedderUnavailable, error.to_string()),
             Error::Fault(fault) => fault,
-            Error::Store(ref source) if source.is_unavailable() => Fault::away(error),
             Error::Index(IndexError::Unavailable(_)) => {
                 Fault::new(Reason::ServiceUnavailable, "the search engine cannot be reached; try again").source(error)
             }
-            Error::Embedder(_) | Error::Index(_) | Error::Store(_) => Fault::internal(error),
+            Error::Store(source) => source.into(),
+            Error::Embedder(_) | Error::Index(_) => Fault::internal(error),
         }
     }
 }

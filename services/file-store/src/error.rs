@@ -179,8 +179,10 @@ impl From<Error> for Fault {
                 Self::new(Reason::ServiceUnavailable, BlobError::AWAY).retry_after(STORE_BACK).source(e)
             }
             Error::Blob(BlobError::Refused(what, e)) => Self::new(Reason::BlobStoreRefused, what).source(e),
-            Error::Store(ref source) if source.is_unavailable() => Self::away(error),
-            Error::Store(_) | Error::Blob(_) | Error::Corrupt(_) | Error::Io(_) | Error::Worker(_) => Self::internal(error),
+            Error::Blob(BlobError::Full(e)) => Self::full(e),
+            Error::Io(e) if e.kind() == std::io::ErrorKind::StorageFull => Self::full(e),
+            Error::Store(source) => source.into(),
+            Error::Blob(_) | Error::Corrupt(_) | Error::Io(_) | Error::Worker(_) => Self::internal(error),
         }
     }
 }

@@ -391,12 +391,11 @@ impl From<Error> for Fault {
             Error::Keys(ref why) => Fault::new(keys_reason(why), message),
             Error::Shared(shared) => match &*shared {
                 Error::Keys(why) => Fault::new(keys_reason(why), message),
-                Error::Store(source) if source.is_unavailable() => Fault::away(Error::Shared(shared)),
+                Error::Store(source) => source.clone().into(),
                 _ => Fault::internal(Error::Shared(shared)),
             },
             Error::Client(_) => Fault::internal(error),
-            Error::Store(ref source) if source.is_unavailable() => Fault::away(error),
-            Error::Store(_) => Fault::internal(error),
+            Error::Store(source) => source.into(),
         }
     }
 }

@@ -65,10 +65,7 @@ impl From<Error> for Fault {
             Error::CursorOutOfRange { oldest, latest } => {
                 Fault::new(Reason::CursorOutOfRange, message).with("oldest", oldest).with("latest", latest)
             }
-            Error::Storage(source) | Error::Append(AppendError::Storage(source)) if source.is_unavailable() => {
-                Fault::away(source)
-            }
-            Error::Storage(source) => Fault::internal(source),
+            Error::Storage(source) | Error::Append(AppendError::Storage(source)) => source.into(),
             Error::Append(source) => Fault::internal(source),
             Error::LeaseLost(source) => Fault::internal(source),
             Error::Corrupt(message) => Fault::internal(message),

@@ -1,5 +1,7 @@
 //! Why a blob could not be read or written, and whose matter that is.
 
+use std::io::ErrorKind;
+
 use blake3::Hash;
 use object_store::Error as StoreError;
 use object_store::client::HttpError;
@@ -12,6 +14,9 @@ pub(crate) enum BlobError {
     /// The same call may succeed later.
     #[error("{}", Self::AWAY)]
     Away(#[source] StoreError),
+    /// The operator must make room.
+    #[error("the disk of the file contents is full")]
+    Full(#[source] StoreError),
     /// The operator must change something.
     #[error("{0}")]
     Refused(&'static str, #[source] StoreError),
@@ -40,6 +45,8 @@ const REQUEST: &str = "the object store takes no such requests; check file_store
 impl From<StoreError> for BlobError {
     fn from(error: StoreError) -> Self {
         match (&error, answer(&error)) {
+            // 507: Insufficient Storage (RFC 4918, section 11.5).
+            (_, Answer::NoRoom | Answer::Status(507)) => Self::Full(error),
             (StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. }, _) => Self::Refused(KEY, error),
             (_, Answer::Status(401 | 403)) => Self::Refused(KEY, error),
             (_, Answer::NoBucket) => Self::Refused(BUCKET, error),
@@ -50,10 +57,11 @@ impl From<StoreError> for BlobError {
     }
 }
 
-/// What an S3 server said to a request that failed for good.
+/// What a disk or an S3 server said to a request that failed for good.
 enum Answer {
     /// Nothing, as far as the error tells.
     None,
+    NoRoom,
     BrokenOff,
     NoBucket,
     Status(u16),
@@ -65,6 +73,9 @@ fn answer(error: &(dyn std::error::Error + 'static)) -> Answer {
     while let Some(cause) = next {
         if cause.is::<HttpError>() {
             return Answer::BrokenOff;
+        }
+        if cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::StorageFull) {
+            return Answer::NoRoom;
         }
         let text = cause.to_string();
         if text.contains("<Code>NoSuchBucket</Code>") {
@@ -100,6 +111,10 @@ mod tests {
             let error = of(text);
             assert!(matches!(error, BlobError::Refused(..)) && error.to_string().contains(named), "{error:?}");
         }
+        assert!(matches!(of("status code: 507 Insufficient Storage: XMinioStorageFull"), BlobError::Full(_)));
+        let full = std::io::Error::from(ErrorKind::StorageFull);
+        let full = StoreError::Generic { store: "LocalFileSystem", source: Box::new(full) };
+        assert!(matches!(full.into(), BlobError::Full(_)));
         let local = StoreError::Generic { store: "LocalFileSystem", source: "disk".into() };
         assert!(matches!(local.into(), BlobError::Store(_)));
     }

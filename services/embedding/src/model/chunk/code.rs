@@ -153,9 +153,7 @@ impl<'a> Cutter<'a> {
         let mut merged: Vec<Piece<'a>> = Vec::new();
         for piece in pieces {
             match merged.last_mut() {
-                Some(before)
-                    if before.small && piece.small && self.lines.fits(before.start, piece.end) =>
-                {
+                Some(before) if before.small && piece.small && self.lines.fits(before.start, piece.end) => {
                     before.end = piece.end;
                     before.titles.extend(piece.titles);
                     before.body = None;
@@ -190,16 +188,40 @@ fn definition(node: Node<'_>) -> Option<Node<'_>> {
             None => break,
         }
     }
-    let is_one = ["function", "method", "class", "struct", "enum", "trait", "impl", "mod", "interface", "type", "variable", "const",
-        "static", "macro", "union", "constructor", "record", "internal", "module", "generator", "abstract", "export"]
-        .iter()
-        .any(|word| node.kind().split('_').next() == Some(word));
+    let is_one = [
+        "function",
+        "method",
+        "class",
+        "struct",
+        "enum",
+        "trait",
+        "impl",
+        "mod",
+        "interface",
+        "type",
+        "variable",
+        "const",
+        "static",
+        "macro",
+        "union",
+        "constructor",
+        "record",
+        "internal",
+        "module",
+        "generator",
+        "abstract",
+        "export",
+    ]
+    .iter()
+    .any(|word| node.kind().split('_').next() == Some(word));
     is_one.then_some(node)
 }
 
 /// What a definition holds that can be cut on.
 fn body(node: Node<'_>) -> Option<Node<'_>> {
-    let body = node.child_by_field_name("body").or_else(|| node.child_by_field_name("value").and_then(|v| v.child_by_field_name("body")));
+    let body = node
+        .child_by_field_name("body")
+        .or_else(|| node.child_by_field_name("value").and_then(|v| v.child_by_field_name("body")));
     body.filter(|body| body.named_child_count() > 1)
 }
 

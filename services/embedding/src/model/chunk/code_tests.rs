@@ -35,12 +35,36 @@ fn large_definitions_are_cut_at_those_inside() {
 
 #[test]
 fn each_language_has_its_definitions() {
-    let python = format!("import os\n\n@cached\ndef load(x):\n{}\nclass Box:\n{}", filler("    ", "a# = 1", 12), filler("    ", "b# = 1", 12));
-    let go = format!("package a\n\n// Run runs.\nfunc (s *Server) Run() {{\n{}}}\n\ntype Server struct {{\n{}}}\n", filler("\t", "a#()", 12), filler("\t", "A# int", 12));
-    let script = format!("export function run() {{\n{}}}\n\nconst go = () => {{\n{}}};\n", filler("  ", "a#();", 12), filler("  ", "b#();", 12));
-    let typed = format!("export class Box {{\n{}}}\n\ninterface Lid {{\n{}}}\n", filler("  ", "a# = 1;", 12), filler("  ", "b#: string;", 12));
-    let bash = format!("#!/bin/sh\nset -e\n\nstart() {{\n{}}}\n\nstop() {{\n{}}}\n", filler("  ", "run #", 12), filler("  ", "halt #", 12));
-    let java = format!("package a;\n\npublic class Box {{\n  void open() {{\n{}  }}\n  void close() {{\n{}  }}\n}}\n", filler("    ", "a#();", 25), filler("    ", "b#();", 25));
+    let python = format!(
+        "import os\n\n@cached\ndef load(x):\n{}\nclass Box:\n{}",
+        filler("    ", "a# = 1", 12),
+        filler("    ", "b# = 1", 12)
+    );
+    let go = format!(
+        "package a\n\n// Run runs.\nfunc (s *Server) Run() {{\n{}}}\n\ntype Server struct {{\n{}}}\n",
+        filler("\t", "a#()", 12),
+        filler("\t", "A# int", 12)
+    );
+    let script = format!(
+        "export function run() {{\n{}}}\n\nconst go = () => {{\n{}}};\n",
+        filler("  ", "a#();", 12),
+        filler("  ", "b#();", 12)
+    );
+    let typed = format!(
+        "export class Box {{\n{}}}\n\ninterface Lid {{\n{}}}\n",
+        filler("  ", "a# = 1;", 12),
+        filler("  ", "b#: string;", 12)
+    );
+    let bash = format!(
+        "#!/bin/sh\nset -e\n\nstart() {{\n{}}}\n\nstop() {{\n{}}}\n",
+        filler("  ", "run #", 12),
+        filler("  ", "halt #", 12)
+    );
+    let java = format!(
+        "package a;\n\npublic class Box {{\n  void open() {{\n{}  }}\n  void close() {{\n{}  }}\n}}\n",
+        filler("    ", "a#();", 25),
+        filler("    ", "b#();", 25)
+    );
     let cases: [(&str, &str, &[&str]); 6] = [
         ("a.py", &python, &["function load", "class Box"]),
         ("a.go", &go, &["method Run", "type Server"]),
@@ -68,7 +92,15 @@ fn small_neighbours_share_a_chunk() {
 #[test]
 fn whatever_it_is_every_line_is_in_a_chunk() {
     let good = "use a;\n\nfn one() {\n    two()\n}\n\nimpl A {\n    fn b() {}\n}\nconst X: u8 = 1;";
-    let broken = ["fn a( {\n}}}}\nfn b() {}\n", "class {{{{\n def x", "\u{feff}fn a() {}", "a b c\n\n\nd", &"(".repeat(5_000), "'''\n\"\"\"\n`${", good];
+    let broken = [
+        "fn a( {\n}}}}\nfn b() {}\n",
+        "class {{{{\n def x",
+        "\u{feff}fn a() {}",
+        "a b c\n\n\nd",
+        &"(".repeat(5_000),
+        "'''\n\"\"\"\n`${",
+        good,
+    ];
     for ending in ["rs", "py", "go", "js", "ts", "tsx", "sh", "java"] {
         for text in broken {
             let path = format!("x.{ending}");
