@@ -1,5 +1,8 @@
 //! Blobs: contents by their BLAKE3 hash, in a local directory or an S3 bucket. Written and flushed before anything refers
 //! to them; a name stands for one content, so that a write needs no condition and may be repeated.
+//!
+//! Manifests, and in a directory contents up to [`PIECE`], are packed where that saves space. The name is always the hash of the content
+//! itself, and tells both forms apart: no more is needed to read what was written before there was packing.
 
 mod cache;
 mod error;
@@ -24,9 +27,10 @@ use bytes::Bytes;
 use moka::future::Cache;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _};
 
 use crate::clock::Clock;
+use crate::packed;
 use crate::settings::CacheSettings;
 use cache::DiskCache;
 pub(crate) use error::BlobError;
@@ -38,6 +42,10 @@ use s3::Bucket;
 pub(crate) const PIECE: u64 = 1 << 20;
 /// An object store wants parts of at least 5 MiB.
 const PART: usize = 8 << 20;
+/// The most bytes that are unpacked: more than a manifest with the most files and the longest paths has.
+const MAX_PACKED: usize = 32 << 20;
+/// What takes less time than handing it to another thread does.
+const INLINE: usize = 8 << 10;
 /// How long the caller waits for a failed upload to be cleared away.
 const ABORT: Duration = Duration::from_secs(5);
 /// How many hashes are remembered as safely there.
@@ -95,9 +103,26 @@ impl Blobs {
 
     /// Writes a content that is in memory. When this returns, it is safe.
     pub(crate) async fn put(&self, hash: Hash, content: Bytes, epoch: i64) -> Result<(), BlobError> {
-        self.store.put(&key(&hash), PutPayload::from_bytes(content.clone())).await?;
+        self.put_small(hash, content).await?;
+        self.known.insert(hash, epoch).await;
+        Ok(())
+    }
+
+    /// The same of what is only ever read whole, and never by a link.
+    pub(crate) async fn put_packed(&self, hash: Hash, content: Bytes, epoch: i64) -> Result<(), BlobError> {
+        let stored = packed(content.clone()).await?;
+        self.store.put(&key(&hash), stored.into()).await?;
         self.write_through(hash, content).await;
         self.known.insert(hash, epoch).await;
+        Ok(())
+    }
+
+    /// Those of a bucket stay as they are, since a link leads to the object itself; and so do those that are read in ranges.
+    async fn put_small(&self, hash: Hash, content: Bytes) -> Result<(), BlobError> {
+        let packs = matches!(self.place, Place::Dir(_)) && content.len() as u64 <= PIECE;
+        let stored = if packs { packed(content.clone()).await? } else { content.clone() };
+        self.store.put(&key(&hash), stored.into()).await?;
+        self.write_through(hash, content).await;
         Ok(())
     }
 
@@ -105,8 +130,7 @@ impl Blobs {
     pub(crate) async fn put_file(&self, hash: Hash, file: File, epoch: i64) -> Result<(), BlobError> {
         let (file, first) = next_part(file).await?;
         if first.len() < PART {
-            self.store.put(&key(&hash), first.clone().into()).await?;
-            self.write_through(hash, first).await;
+            self.put_small(hash, first).await?;
         } else {
             self.upload(hash, file, first).await?;
         }
@@ -148,13 +172,37 @@ impl Blobs {
 
     /// As [`Self::get`], past the cache: for whoever reads everything once.
     pub(crate) async fn fetch(&self, hash: Hash) -> Result<Bytes, BlobError> {
-        let content = self.store.get(&key(&hash)).await?.bytes().await?;
-        if blake3::hash(&content) == hash { Ok(content) } else { Err(BlobError::Damaged(hash)) }
+        let stored = self.store.get(&key(&hash)).await?.bytes().await?;
+        if stored.len() < INLINE {
+            return plain(hash, stored).ok_or(BlobError::Damaged(hash));
+        }
+        tokio::task::spawn_blocking(move || plain(hash, stored)).await?.ok_or(BlobError::Damaged(hash))
+    }
+
+    /// How many bytes a blob takes where it lies.
+    async fn stored_size(&self, hash: Hash) -> Result<u64, BlobError> {
+        Ok(self.store.head(&key(&hash)).await?.size)
     }
 
     async fn get_range(&self, hash: Hash, range: Range<u64>) -> Result<Bytes, BlobError> {
         Ok(self.store.get_range(&key(&hash), range).await?)
     }
+}
+
+/// As it is kept, if that saves anything.
+async fn packed(content: Bytes) -> Result<Bytes, BlobError> {
+    let short = content.len() < INLINE;
+    let pack = move || packed::pack_if_smaller(&content).map_or(content, Bytes::from);
+    if short { Ok(pack()) } else { Ok(tokio::task::spawn_blocking(pack).await?) }
+}
+
+/// The content with this hash, which may be stored as it is or packed. Nothing has to say which: only one of both has the hash,
+/// and what somebody sent that only looks packed is never unpacked.
+fn plain(hash: Hash, stored: Bytes) -> Option<Bytes> {
+    if blake3::hash(&stored) == hash {
+        return Some(stored);
+    }
+    packed::unpack(&stored, MAX_PACKED).filter(|content| blake3::hash(content) == hash).map(Bytes::from)
 }
 
 /// Two levels, so that no directory gets very large.

@@ -345,7 +345,7 @@ pub(crate) fn revision(revision: Revision) -> pb::Revision {
         kind: kind.into(),
         message: revision.message,
         author_id: revision.author_id.to_string(),
-        hash: revision.hash.to_hex().to_string(),
+        hash: revision.manifest.hash.to_hex().to_string(),
         file_count: revision.file_count,
         total_bytes: revision.total_bytes,
         restored_from_id: text(revision.restored_from_id),

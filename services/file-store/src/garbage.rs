@@ -19,6 +19,19 @@
 //! revision does not have: does step 2 for each without writing it, that is waits while it is condemned, and then looks
 //! that it is there.
 //!
+//! # What refers to what
+//!
+//! A revision or overlay refers to the contents that its manifest names, and to the blob that one needs to read the manifest: the
+//! manifest itself, or, when the row has a delta, its root. A root is a manifest that is kept whole and that
+//!
+//! - an earlier revision of the same workspace refers to, from which the writer took it over like any content: of a commit the
+//!   revision that it was made on, of an overlay its base revision, or
+//! - the writer itself has written for an earlier revision of the same change, which it brings like any content.
+//!
+//! So a root is one of the contents *b* below, and nothing else has to be said of it. A delta lies in the row itself: it is there
+//! when the row is. The collector strikes out whatever roots and deltas name, which may be more than the manifests do: of a
+//! file that is gone since the root, the content of the root's own revision.
+//!
 //! # Why nothing that is referred to is removed
 //!
 //! Let a collector delete blob *b* that was condemned by the transaction *C*, which made epoch *e*. First, suppose some
@@ -62,7 +75,7 @@
 //! # Bounds
 //!
 //! A pass over the manifests serves [`BATCH`] candidates, of about 56 bytes each: 6 MiB at most, beside four manifests (of
-//! 20,000 files, 4 MiB each, at most). A bucket of `n` objects older than the grace period costs `n / 100,000` passes.
+//! 20,000 files, 4 MiB each, at most) or a hundred deltas of some KiB. Manifests with the same root cost one reading of it. A bucket of `n` objects older than the grace period costs `n / 100,000` passes.
 
 mod run;
 #[cfg(test)]
@@ -207,6 +220,13 @@ impl Collector {
     #[cfg(test)]
     pub(crate) fn blobs(&self) -> &Blobs {
         &self.blobs
+    }
+
+    /// The names of the manifests that are kept whole.
+    #[cfg(test)]
+    pub(crate) async fn manifests(&self) -> std::collections::BTreeSet<String> {
+        let all = self.store.list_manifests(None, 1_000_000).await.expect("a table");
+        all.iter().map(|hash| hash.to_hex().to_string()).collect()
     }
 
     async fn ask(&self, traceparent: String) -> Result<(), Error> {

@@ -5,7 +5,8 @@
 //! `revision.committed` and `workspace.deleted`, and calls nobody.
 //!
 //! A content is a blob named by its BLAKE3 hash, and so is a manifest, the list of a revision's files; a row of `revision`
-//! names its manifest, and so does one of `overlay`, whose files are not committed yet. Blobs are written and flushed first, then one transaction moves the workspace's head, adds the
+//! names its manifest, and so does one of `overlay`, whose files are not committed yet. A manifest that differs from an
+//! earlier one in a few files is no blob: the row has the differences. Blobs are written and flushed first, then one transaction moves the workspace's head, adds the
 //! revision, remembers the request and queues the event: whatever is visible is whole.
 
 mod archive;
@@ -19,6 +20,7 @@ mod fetch;
 mod garbage;
 mod git;
 mod model;
+mod packed;
 mod rpc;
 mod service;
 mod settings;

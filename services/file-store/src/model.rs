@@ -3,6 +3,7 @@
 mod blame;
 mod change;
 mod chart;
+mod delta;
 mod diff;
 mod manifest;
 mod merge;
@@ -21,6 +22,7 @@ pub(crate) use merge::tests as tests_with_git;
 pub(crate) use blame::{Blame, BlameRange};
 pub(crate) use change::{Change, ChangeError, Expected, apply};
 pub(crate) use chart::{ChartIndex, OciReference};
+pub(crate) use delta::{Delta, Kept};
 pub(crate) use diff::{
     Changed, DiffLine, FileDiff, FileStatus, Hunk, LineKind, Names, Side, changed_files, diff_file, too_large_to_diff,
 };
@@ -83,8 +85,8 @@ pub(crate) struct Revision {
     pub(crate) kind: RevisionKind,
     pub(crate) message: String,
     pub(crate) author_id: Uuid,
-    /// The hash of the manifest, which is also the name of the blob that holds it.
-    pub(crate) hash: blake3::Hash,
+    /// The list of its files. The manifest's hash is the revision's too.
+    pub(crate) manifest: Kept,
     pub(crate) file_count: u64,
     pub(crate) total_bytes: u64,
     pub(crate) restored_from_id: Option<Uuid>,

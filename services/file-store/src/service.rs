@@ -36,7 +36,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::events;
 use crate::garbage::Collector;
-use crate::model::{At, Manifest, Pin, Rename, Revision, Tree, Workspace};
+use crate::model::{At, Delta, Kept, Manifest, Pin, Rename, Revision, Tree, Workspace};
 use crate::settings::{ImportSettings, SecretScan, Settings, UploadSettings};
 use crate::store::{RequestKey, WorkspaceStore};
 use quotas::Quotas;
@@ -231,7 +231,7 @@ impl FileStore {
     /// The tree of a listing's page before, if there was one, else the one that the request names.
     async fn tree_again(&self, ctx: &Ctx, workspace: Uuid, at: At, before: Option<Pin>) -> Result<Option<Tree>, Error> {
         let tree = self.tree(ctx, workspace, before.map_or(at, Pin::at)).await?;
-        match (before, tree.map(|tree| tree.pin)) {
+        match (before, tree.as_ref().map(|tree| tree.pin)) {
             (Some(before @ Pin::Overlay { .. }), Some(now @ Pin::Overlay { version, .. })) if before != now => {
                 Err(Error::EtagMismatch { etag: version.to_string() })
             }
@@ -239,24 +239,57 @@ impl FileStore {
         }
     }
 
-    async fn manifest(&self, hash: Hash) -> Result<Arc<Manifest>, Error> {
-        if let Some(manifest) = self.manifests.get(&hash).await {
+    async fn manifest(&self, kept: &Kept) -> Result<Arc<Manifest>, Error> {
+        if let Some(manifest) = self.manifests.get(&kept.hash).await {
             return Ok(manifest);
         }
-        let bytes = self.blobs.get(hash).await?;
-        let manifest = Manifest::decode(&bytes).ok_or(BlobError::Damaged(hash))?;
-        let manifest = Arc::new(manifest);
-        self.manifests.insert(hash, manifest.clone()).await;
+        let manifest = match &kept.delta {
+            None => self.read_manifest(kept.hash).await?,
+            Some(delta) => {
+                let root = self.root(kept).await?.1;
+                let (hash, delta) = (kept.hash, delta.clone());
+                let apply = move || delta.apply(&root).filter(|manifest| blake3::hash(&manifest.encode()) == hash);
+                Arc::new(tokio::task::spawn_blocking(apply).await?.ok_or(BlobError::Damaged(kept.hash))?)
+            }
+        };
+        self.manifests.insert(kept.hash, manifest.clone()).await;
         Ok(manifest)
     }
 
-    /// Writes a manifest to where a revision can refer to it.
-    async fn save_manifest(&self, writing: &Writing, manifest: Manifest) -> Result<Hash, Error> {
-        let bytes = manifest.encode();
-        let hash = blake3::hash(&bytes);
-        self.put(writing, hash, bytes.into()).await?;
+    /// The manifest that is kept whole and that others are kept as deltas of.
+    async fn root(&self, kept: &Kept) -> Result<(Hash, Arc<Manifest>), Error> {
+        let root = kept.root();
+        if let Some(manifest) = self.manifests.get(&root).await {
+            return Ok((root, manifest));
+        }
+        let manifest = self.read_manifest(root).await?;
+        self.manifests.insert(root, manifest.clone()).await;
+        Ok((root, manifest))
+    }
+
+    async fn read_manifest(&self, hash: Hash) -> Result<Arc<Manifest>, Error> {
+        let bytes = self.blobs.get(hash).await?;
+        Ok(Arc::new(Manifest::decode(&bytes).ok_or(BlobError::Damaged(hash))?))
+    }
+
+    /// Puts a manifest where a revision or overlay can refer to it: a blob, or a delta that goes into its row. A root must be one
+    /// of the workspace's revisions, or be written for the same change.
+    async fn save_manifest(&self, writing: &Writing, root: Option<&Kept>, manifest: Manifest) -> Result<Kept, Error> {
+        let root = match root {
+            Some(kept) => Some(self.root(kept).await?),
+            None => None,
+        };
+        let encode = move || {
+            let bytes = manifest.encode();
+            let delta = root.and_then(|(hash, root)| Delta::between((hash, &root), &manifest));
+            (blake3::hash(&bytes), delta, bytes, manifest)
+        };
+        let (hash, delta, bytes, manifest) = tokio::task::spawn_blocking(encode).await?;
+        if delta.is_none() {
+            self.put_manifest(writing, hash, bytes.into()).await?;
+        }
         self.manifests.insert(hash, Arc::new(manifest)).await;
-        Ok(hash)
+        Ok(Kept { hash, delta })
     }
 
     async fn heavy_call(&self) -> Result<OwnedSemaphorePermit, Error> {

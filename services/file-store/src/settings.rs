@@ -36,7 +36,7 @@ pub struct Settings {
     pub secrets: SecretScan,
     /// How much may be kept.
     pub quotas: QuotaSettings,
-    /// How many MiB of revisions' file lists are kept in memory.
+    /// How many MiB of revisions' file lists are kept in memory; 0: none.
     pub manifest_cache_mib: u64,
     /// How many archives, and differences of large files, are worked on at once; the others wait.
     pub heavy_calls: usize,
@@ -378,8 +378,8 @@ impl Settings {
                 return Err("blobs and s3 exclude each other; leave one of them out".to_owned());
             }
         }
-        if !(1..=65_536).contains(&self.manifest_cache_mib) {
-            return Err("manifest_cache_mib must be between 1 and 65536".to_owned());
+        if self.manifest_cache_mib > 65_536 {
+            return Err("manifest_cache_mib must be between 0 and 65536".to_owned());
         }
         if !(1..=256).contains(&self.heavy_calls) {
             return Err("heavy_calls must be between 1 and 256".to_owned());
@@ -401,7 +401,7 @@ mod tests {
         assert!(bad.check().unwrap_err().contains("overlays.idle_hours"));
         let bad: Settings = serde_json::from_str(r#"{"quotas": {"project_mib": 0}}"#).unwrap();
         assert!(bad.check().unwrap_err().contains("quotas.project_mib"));
-        let bad = Settings { manifest_cache_mib: 0, ..Settings::default() };
+        let bad = Settings { manifest_cache_mib: 65_537, ..Settings::default() };
         assert!(bad.check().unwrap_err().contains("manifest_cache_mib"));
         assert!(serde_json::from_str::<Settings>(r#"{"unknown": 1}"#).is_err());
     }

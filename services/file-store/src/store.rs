@@ -25,7 +25,7 @@ use crate::model::{Head, Revision, Workspace};
 use entity::{revision, workspace};
 
 pub(crate) use documents::DocumentText;
-pub(crate) use garbage::Epoch;
+pub(crate) use garbage::{Epoch, Owners};
 pub use migration::Migrator;
 
 /// Names a request that must not be carried out twice.

@@ -21,19 +21,33 @@ pub(crate) struct Reader {
 #[derive(Clone, Debug)]
 enum Source {
     File(Arc<File>),
+    /// A small one, or one that is packed.
+    Memory(Bytes),
+    /// One that lies there as it is.
     Store(Blobs),
 }
 
 impl Blobs {
     /// Opens a content of a known size; with a cache it is in there afterwards, when the disk takes it.
     pub(crate) async fn open(&self, hash: Hash, size: u64) -> Result<Reader, BlobError> {
-        let store = Reader { hash, from: Source::Store(self.clone()) };
-        let Some(cache) = &self.cache else { return Ok(store) };
+        let Some(cache) = &self.cache else { return self.open_stored(hash, size).await };
         if let Some(file) = cache.open_file(hash).await {
             return Ok(Reader { hash, from: Source::File(Arc::new(file)) });
         }
+        let store = self.open_stored(hash, size).await?;
         let taken = cache.take_in(hash, Box::pin(store.clone().pieces(size, 0..size))).await?;
         Ok(taken.map_or(store, |file| Reader { hash, from: Source::File(Arc::new(file)) }))
+    }
+
+    async fn open_stored(&self, hash: Hash, size: u64) -> Result<Reader, BlobError> {
+        let from = if size == 0 {
+            Source::Memory(Bytes::new())
+        } else if size <= PIECE || self.stored_size(hash).await? != size {
+            Source::Memory(self.fetch(hash).await?)
+        } else {
+            Source::Store(self.clone())
+        };
+        Ok(Reader { hash, from })
     }
 
     /// Part of a content of a known size, piece by piece. Damage is an error at the end, if it is the whole that is read.
@@ -54,6 +68,7 @@ impl Reader {
     pub(crate) async fn range(&self, range: Range<u64>) -> Result<Bytes, BlobError> {
         match &self.from {
             Source::Store(blobs) => blobs.get_range(self.hash, range).await,
+            Source::Memory(content) => within(content, range).ok_or(BlobError::Damaged(self.hash)),
             Source::File(file) => {
                 let file = file.clone();
                 let read = move || read_range(&file, range);
@@ -78,6 +93,12 @@ impl Reader {
             Ok(Some((piece, (reader, hasher, end))))
         })
     }
+}
+
+/// Nothing, where the content is shorter than somebody says.
+fn within(content: &Bytes, range: Range<u64>) -> Option<Bytes> {
+    let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+    (start <= end && end <= content.len()).then(|| content.slice(start..end))
 }
 
 fn read_range(file: &File, range: Range<u64>) -> std::io::Result<Bytes> {

@@ -73,7 +73,7 @@ pub(crate) fn overlay(overlay: Overlay) -> pb::Overlay {
         base_number: overlay.base.map_or(0, |base| base.number),
         etag: overlay.etag(),
         name: overlay.name,
-        hash: overlay.hash.to_hex().to_string(),
+        hash: overlay.manifest.hash.to_hex().to_string(),
         file_count: overlay.file_count,
         total_bytes: overlay.total_bytes,
         author_id: overlay.author_id.to_string(),

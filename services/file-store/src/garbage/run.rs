@@ -11,10 +11,13 @@ use tokio::time::Instant;
 use super::{BATCH, CollectError, Collector, Report};
 use crate::blobs::BlobError;
 use crate::model::Manifest;
+use crate::store::Owners;
 
 /// How many manifests are listed, and how many read, at once. In tests so few that overlays change between two listings.
 const MANIFESTS: u64 = if cfg!(test) { 2 } else { 500 };
 const READS: usize = 4;
+/// How many deltas are listed at once: a row may have tens of KiB.
+const DELTAS: u64 = if cfg!(test) { 2 } else { 100 };
 /// How many uploads are listed at once.
 const UPLOADS: u64 = 500;
 /// How many blobs are removed for one look at the lease, and how many at once.
@@ -131,7 +134,7 @@ impl Collector {
         while !candidates.is_empty() {
             self.step(lease)?;
             let manifests = self.store.list_manifests(after, MANIFESTS).await?;
-            let Some(last) = manifests.last() else { return self.strike_uploaded(candidates).await };
+            let Some(last) = manifests.last() else { break };
             after = Some(*last);
             #[cfg(test)]
             self.steps.come_by(super::steps::Place::Page).await;
@@ -142,6 +145,28 @@ impl Collector {
             while let Some(manifest) = read.try_next().await? {
                 for entry in manifest.entries() {
                     candidates.remove(&entry.hash);
+                }
+            }
+        }
+        // In the order in which a manifest moves from one to the other.
+        self.strike_changed(lease, Owners::Overlays, candidates).await?;
+        self.strike_changed(lease, Owners::Revisions, candidates).await?;
+        self.strike_uploaded(candidates).await
+    }
+
+    /// Strikes out what deltas name. Their roots are among the manifests that were read.
+    async fn strike_changed(&self, lease: &Lease, of: Owners, candidates: &mut Candidates) -> Result<(), CollectError> {
+        let mut after = None;
+        while !candidates.is_empty() {
+            self.step(lease)?;
+            let deltas = self.store.list_deltas(of, after, DELTAS).await?;
+            let Some((last, _)) = deltas.last() else { break };
+            after = Some(*last);
+            for (_, kept) in deltas {
+                let Some(delta) = &kept.delta else { continue };
+                let damaged = CollectError::Unreadable { hash: kept.hash, source: BlobError::Damaged(kept.hash) };
+                for hash in delta.contents().ok_or(damaged)? {
+                    candidates.remove(&hash);
                 }
             }
         }

@@ -104,8 +104,7 @@ impl Manifest {
         text.push_str(MAGIC);
         text.push('\n');
         for entry in &self.entries {
-            let mode = if entry.executable { 'x' } else { '-' };
-            let _ = writeln!(text, "{} {mode} {} {}", entry.hash.to_hex(), entry.size, entry.path);
+            encode_line(&mut text, entry);
         }
         text.into_bytes()
     }
@@ -117,7 +116,11 @@ impl Manifest {
         if lines.next()? != MAGIC {
             return None;
         }
-        let entries = lines.map(decode_line).collect::<Option<Vec<_>>>()?;
+        Self::of_sorted(lines.map(decode_line).collect::<Option<Vec<_>>>()?)
+    }
+
+    /// A manifest of files that made one before; `None` when they are not sorted.
+    pub(super) fn of_sorted(entries: Vec<FileEntry>) -> Option<Self> {
         let total_bytes = entries.iter().map(|e| e.size).sum();
         entries.is_sorted_by(|a, b| a.path < b.path).then_some(Self { entries, total_bytes })
     }
@@ -128,7 +131,14 @@ impl Manifest {
     }
 }
 
-fn decode_line(line: &str) -> Option<FileEntry> {
+/// A line of the canonical form, with its end.
+pub(super) fn encode_line(text: &mut String, entry: &FileEntry) {
+    let mode = if entry.executable { 'x' } else { '-' };
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{} {mode} {} {}", entry.hash.to_hex(), entry.size, entry.path);
+}
+
+pub(super) fn decode_line(line: &str) -> Option<FileEntry> {
     let mut fields = line.splitn(4, ' ');
     let hash = Hash::from_hex(fields.next()?).ok()?;
     let executable = match fields.next()? {

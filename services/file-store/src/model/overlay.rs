@@ -1,10 +1,9 @@
 //! Overlays: trees of files that are not committed yet; and what a request that reads files can be about.
 
-use blake3::Hash;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Head, Manifest, Revision};
+use super::{Head, Kept, Manifest, Revision};
 
 /// Files that began as a revision and may become one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +16,8 @@ pub(crate) struct Overlay {
     pub(crate) author_id: Uuid,
     /// Counts the changes, from 1.
     pub(crate) version: u64,
-    /// The hash of the manifest, as a revision has it.
-    pub(crate) hash: Hash,
+    /// The list of its files, as a revision has it.
+    pub(crate) manifest: Kept,
     pub(crate) file_count: u64,
     pub(crate) total_bytes: u64,
     pub(crate) create_time: i64,
@@ -33,10 +32,10 @@ impl Overlay {
     }
 
     /// The next version, with other files.
-    pub(crate) fn with(&self, hash: Hash, manifest: &Manifest, now: i64, expire_time: i64) -> Self {
+    pub(crate) fn with(&self, kept: Kept, manifest: &Manifest, now: i64, expire_time: i64) -> Self {
         Self {
             version: self.version + 1,
-            hash,
+            manifest: kept,
             file_count: manifest.entries().len() as u64,
             total_bytes: manifest.total_bytes(),
             update_time: now,
@@ -80,20 +79,20 @@ impl Pin {
 }
 
 /// The files of a revision or of an overlay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tree {
     pub(crate) pin: Pin,
-    pub(crate) hash: Hash,
+    pub(crate) manifest: Kept,
 }
 
 impl From<&Revision> for Tree {
     fn from(revision: &Revision) -> Self {
-        Self { pin: Pin::Revision(revision.id), hash: revision.hash }
+        Self { pin: Pin::Revision(revision.id), manifest: revision.manifest.clone() }
     }
 }
 
 impl From<&Overlay> for Tree {
     fn from(overlay: &Overlay) -> Self {
-        Self { pin: Pin::Overlay { id: overlay.id, version: overlay.version }, hash: overlay.hash }
+        Self { pin: Pin::Overlay { id: overlay.id, version: overlay.version }, manifest: overlay.manifest.clone() }
     }
 }

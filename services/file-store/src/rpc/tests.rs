@@ -5,6 +5,7 @@ mod beside_git;
 mod buckets;
 mod charts;
 mod compare;
+mod deltas;
 mod documents;
 mod edits;
 mod garbage;

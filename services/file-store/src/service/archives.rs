@@ -144,7 +144,7 @@ impl FileStore {
         format: Format,
     ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + use<>, Error> {
         let tree = self.tree_some(ctx, workspace, at).await?;
-        let manifest = self.manifest(tree.hash).await?;
+        let manifest = self.manifest(&tree.manifest).await?;
         let packer = Packer::new(format, &manifest)?;
         let blobs = self.blobs.clone();
         let export = Export { packer, manifest, blobs, reader: None, next: 0, offset: 0, hasher: Hasher::new() };

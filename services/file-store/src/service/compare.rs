@@ -44,8 +44,8 @@ impl FileStore {
         let before = after.as_ref().map(|cursor| cursor.to);
         let from = self.resolve_some(ctx, workspace_id, Some(from)).await?;
         let to = self.tree_again(ctx, workspace_id, to, before).await?.ok_or(Error::WorkspaceEmpty)?;
-        let (old, new) = (self.manifest(from.hash).await?, self.manifest(to.hash).await?);
-        let renames = self.renames_between((from.hash, &old), (to.hash, &new)).await?;
+        let (old, new) = (self.manifest(&from.manifest).await?, self.manifest(&to.manifest).await?);
+        let renames = self.renames_between((from.manifest.hash, &old), (to.manifest.hash, &new)).await?;
         let changed = changed_files(&old, &new, &renames);
         let done = after.map_or(0, |cursor| changed.partition_point(|c| c.path <= cursor.path.as_str()));
 

@@ -19,7 +19,7 @@ impl FileStore {
         path: String,
     ) -> Result<(FileEntry, Text), Error> {
         let tree = self.tree_some(ctx, workspace, at).await?;
-        let manifest = self.manifest(tree.hash).await?;
+        let manifest = self.manifest(&tree.manifest).await?;
         let Some(entry) = manifest.find(&path).cloned() else { return Err(Error::FileNotFound { path }) };
         let text = match Format::of_path(&path) {
             Some(format) => self.text_once(&entry, format).await?.map_err(|why| Error::DocumentUnreadable { path, why })?,

@@ -52,7 +52,7 @@ impl FileStore {
         (first, last): (usize, usize),
     ) -> Result<(FileEntry, View), Error> {
         let tree = self.tree_some(ctx, workspace, at).await?;
-        let manifest = self.manifest(tree.hash).await?;
+        let manifest = self.manifest(&tree.manifest).await?;
         let Some(entry) = manifest.find(&path).cloned() else { return Err(Error::FileNotFound { path }) };
         let content = self.content(&entry).await?;
         let refuse = |refusal| Error::EditRefused { index: 0, refusal };

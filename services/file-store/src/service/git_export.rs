@@ -46,7 +46,7 @@ impl FileStore {
         let mut packing = Packing { pack, blobs: HashMap::new(), trees: HashSet::new() };
         let mut parent = None;
         for revision in revisions {
-            let manifest = self.manifest(revision.hash).await?;
+            let manifest = self.manifest(&revision.manifest).await?;
             for entry in manifest.entries() {
                 if entry.path.split('/').any(|part| part.eq_ignore_ascii_case(".git")) {
                     return Err(Error::NotForGit { path: entry.path.clone() });

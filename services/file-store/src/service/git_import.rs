@@ -84,19 +84,21 @@ impl FileStore {
         let commits = repository.commits(&tip, import.commits).await?;
         let writing = self.start_writing().await?;
         let (mut blobs, mut known) = (repository.blobs()?, Known::new());
-        let (mut drafts, mut skipped, mut before) = (Vec::new(), Vec::new(), Manifest::default());
+        let (mut drafts, mut skipped): (Vec<Draft>, _) = (Vec::new(), Vec::new());
         for (n, commit) in commits.iter().enumerate() {
             let entries = repository.entries(&commit.id).await?;
             let manifest;
             (manifest, skipped) = self.take_files(&writing, &mut blobs, &mut known, entries, &import.folder).await?;
             let last = n + 1 == commits.len();
             let message = message(commit, if last { &import.message } else { "" });
-            let base = if n == 0 { Base::Exactly(import.base) } else { Base::Any };
-            let draft = self.draft(ctx, &writing, import.workspace_id, base, message, manifest.clone()).await?;
-            // One that follows another of this import brings what that one has not.
-            let brought = if n == 0 { draft.brought } else { self.quotas.check_files(&before, &manifest)? };
-            drafts.push(Draft { kind: RevisionKind::Import, brought, ..draft });
-            before = manifest;
+            let draft = match drafts.last() {
+                None => self.draft(ctx, &writing, import.workspace_id, Base::Exactly(import.base), message, manifest).await?,
+                // One that follows another of this import brings what that one has not.
+                Some(Draft { manifest: before, .. }) => {
+                    self.draft_after(&writing, (import.workspace_id, Base::Any), Some(before), message, manifest).await?
+                }
+            };
+            drafts.push(Draft { kind: RevisionKind::Import, ..draft });
         }
         drop(permit);
         let revisions = u32::try_from(drafts.len()).unwrap_or(u32::MAX);

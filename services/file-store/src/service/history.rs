@@ -112,7 +112,9 @@ impl FileStore {
         path: String,
     ) -> Result<impl Stream<Item = Result<Vec<(Event, BlameRange)>, Error>> + Send + use<>, Error> {
         let start = self.resolve_some(&ctx, workspace, revision).await?;
-        let Some(file) = self.manifest(start.hash).await?.find(&path).cloned() else { return Err(Error::FileNotFound { path }) };
+        let Some(file) = self.manifest(&start.manifest).await?.find(&path).cloned() else {
+            return Err(Error::FileNotFound { path });
+        };
         let content = self.text_of(&file).await?.ok_or(Error::NotText { path: path.clone() })?;
         let state = Blaming {
             store: self,
@@ -150,12 +152,12 @@ impl FileStore {
         }
         let Some(revision) = walk.revisions.pop_front() else { return Ok(Step::End) };
         let before = walk.revisions.front();
-        if before.is_some_and(|before| before.hash == revision.hash) {
+        if before.is_some_and(|before| before.manifest.hash == revision.manifest.hash) {
             return Ok(Step::Same);
         }
-        let files = self.manifest(revision.hash).await?;
+        let files = self.manifest(&revision.manifest).await?;
         let files_before = match before {
-            Some(before) => self.manifest(before.hash).await?,
+            Some(before) => self.manifest(&before.manifest).await?,
             None => Arc::default(),
         };
         let (new, old) = (files.find(&walk.path).cloned(), files_before.find(&walk.path).cloned());
@@ -164,7 +166,7 @@ impl FileStore {
             (Some(new), Some(old)) if *new == old => return Ok(Step::Same),
             (Some(_), Some(old)) => (FileStatus::Modified, Some(old), 0),
             (None, Some(old)) => (FileStatus::Deleted, Some(old), 0),
-            (Some(new), None) => match self.name_before(before, (revision.hash, &files), &new.path).await? {
+            (Some(new), None) => match self.name_before(before, (revision.manifest.hash, &files), &new.path).await? {
                 Some((old, similarity)) => (FileStatus::Renamed, Some(old), similarity),
                 None => (FileStatus::Added, None, 0),
             },
@@ -183,8 +185,8 @@ impl FileStore {
         path: &str,
     ) -> Result<Option<(FileEntry, u32)>, Error> {
         let Some(before) = before else { return Ok(None) };
-        let files_before = self.manifest(before.hash).await?;
-        let renames = self.renames_between((before.hash, &files_before), (hash, files)).await?;
+        let files_before = self.manifest(&before.manifest).await?;
+        let renames = self.renames_between((before.manifest.hash, &files_before), (hash, files)).await?;
         Ok(renames.iter().find(|rename| rename.to.path == path).map(|rename| (rename.from.clone(), rename.similarity)))
     }
 }

@@ -63,7 +63,7 @@ impl FileStore {
         ttl: Duration,
     ) -> Result<DownloadLink, Error> {
         let revision = self.resolve_some(ctx, workspace, revision).await?;
-        let manifest = self.manifest(revision.hash).await?;
+        let manifest = self.manifest(&revision.manifest).await?;
         let Some(file) = manifest.find(&path).cloned() else { return Err(Error::FileNotFound { path }) };
         // Before the signing, so that the link is good for as long as it says.
         let expire_time = after(ttl);

@@ -55,7 +55,7 @@ impl FileStore {
     pub(super) async fn files_of(&self, ctx: &Ctx, workspace: Uuid, revision: Option<Uuid>) -> Result<Arc<Manifest>, Error> {
         let Some(id) = revision else { return Ok(Arc::default()) };
         let revision = self.store.find_revision(ctx.project, workspace, id).await?.ok_or(Error::RevisionNotFound)?;
-        self.manifest(revision.hash).await
+        self.manifest(&revision.manifest).await
     }
 
     /// Merges, and writes the contents that are new.

@@ -14,7 +14,7 @@ use super::writing::Writing;
 use super::{FileStore, Page, PageRequest, cursor, cut_page};
 use crate::edit::{Done, Edit};
 use crate::error::Error;
-use crate::model::{Change, Head, Manifest, Overlay, Revision};
+use crate::model::{Change, Head, Kept, Manifest, Overlay, Revision};
 use crate::store::RequestKey;
 
 /// How often a change that names no version is made on what another one left.
@@ -69,11 +69,11 @@ impl FileStore {
         let base = self.resolve(ctx, workspace_id, base).await?;
         let now = self.clock.now();
         // The files of a revision are there as long as the workspace; none at all is a manifest too.
-        let (hash, writing) = match &base {
-            Some(base) => (base.hash, None),
+        let (manifest, writing) = match &base {
+            Some(base) => (base.manifest.clone(), None),
             None => {
                 let writing = self.start_writing().await?;
-                (self.save_manifest(&writing, Manifest::default()).await?, Some(writing))
+                (self.save_manifest(&writing, None, Manifest::default()).await?, Some(writing))
             }
         };
         let overlay = Overlay {
@@ -83,7 +83,7 @@ impl FileStore {
             name,
             author_id: ctx.caller.user.0,
             version: 1,
-            hash,
+            manifest,
             file_count: base.as_ref().map_or(0, |base| base.file_count),
             total_bytes: base.as_ref().map_or(0, |base| base.total_bytes),
             create_time: now,
@@ -102,7 +102,7 @@ impl FileStore {
     pub(crate) async fn open_overlay(&self, ctx: &Ctx, id: Uuid) -> Result<(Overlay, Arc<Manifest>), Error> {
         loop {
             let overlay = self.get_overlay(ctx, id).await?;
-            match self.manifest(overlay.hash).await {
+            match self.manifest(&overlay.manifest).await {
                 Ok(manifest) => return Ok((overlay, manifest)),
                 // What another change replaced meanwhile may have been collected.
                 Err(_) if self.get_overlay(ctx, id).await?.version != overlay.version => {}
@@ -146,10 +146,10 @@ impl FileStore {
             let (manifest, contents) = self.apply(manifest, changes).await?;
             let contents = stream::iter(contents).map(|(hash, content)| self.put(&writing, hash, content));
             contents.buffer_unordered(WRITES).try_collect::<()>().await?;
-            self.adopt(ctx, &writing, &overlay, &manifest).await?;
+            let base = self.adopt(ctx, &writing, &overlay, &manifest).await?;
             let now = self.clock.now();
-            let hash = self.save_manifest(&writing, manifest.clone()).await?;
-            let next = overlay.with(hash, &manifest, now, self.overlay_expiry(now));
+            let kept = self.save_manifest(&writing, base.as_ref(), manifest.clone()).await?;
+            let next = overlay.with(kept, &manifest, now, self.overlay_expiry(now));
             if let Some(changed) = self.land_overlay(ctx, Some(overlay.version), next, Some(writing), &key).await? {
                 return Ok((changed, done));
             }
@@ -206,19 +206,21 @@ impl FileStore {
     }
 
     /// Takes the contents that an overlay has and its base has not over into what is being written: an overlay that changes
-    /// protects nothing, see [`crate::garbage`].
-    async fn adopt(&self, ctx: &Ctx, writing: &Writing, overlay: &Overlay, manifest: &Manifest) -> Result<(), Error> {
+    /// protects nothing, see [`crate::garbage`]. Gives the manifest of the base.
+    async fn adopt(&self, ctx: &Ctx, writing: &Writing, overlay: &Overlay, manifest: &Manifest) -> Result<Option<Kept>, Error> {
         let base = match overlay.base {
-            Some(base) => {
-                let base = self.resolve_some(ctx, overlay.workspace_id, Some(base.revision_id)).await?;
-                self.manifest(base.hash).await?
-            }
+            Some(base) => Some(self.resolve_some(ctx, overlay.workspace_id, Some(base.revision_id)).await?.manifest),
+            None => None,
+        };
+        let files = match &base {
+            Some(base) => self.manifest(base).await?,
             None => Arc::default(),
         };
-        let kept: HashSet<Hash> = base.entries().iter().map(|entry| entry.hash).collect();
+        let kept: HashSet<Hash> = files.entries().iter().map(|entry| entry.hash).collect();
         let all = manifest.entries().iter().map(|entry| entry.hash);
         let others = all.filter(|hash| !kept.contains(hash)).collect();
-        self.see(writing, others).await
+        self.see(writing, others).await?;
+        Ok(base)
     }
 
     /// Makes a new overlay of `overlay`, or version `from` become it, when everything that was written for it is there.

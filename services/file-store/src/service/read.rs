@@ -61,7 +61,7 @@ impl FileStore {
         let Some(tree) = self.tree_again(ctx, workspace, at, before).await? else {
             return Ok((None, Page { items: Vec::new(), next: String::new() }));
         };
-        let manifest = self.manifest(tree.hash).await?;
+        let manifest = self.manifest(&tree.manifest).await?;
         let rest = manifest.after(after.as_ref().map(|cursor| cursor.path.as_str()));
         let rows: Vec<_> = rest.iter().filter(|e| glob.matches(&e.path)).take(request.size + 1).cloned().collect();
         let token = |e: &FileEntry| page::encode(&scope, &FileCursor { tree: tree.pin, path: e.path.clone() });
@@ -78,7 +78,7 @@ impl FileStore {
         (offset, length): (u64, u64),
     ) -> Result<(FileEntry, impl Stream<Item = Result<bytes::Bytes, BlobError>> + Send + use<>), Error> {
         let tree = self.tree_some(ctx, workspace, at).await?;
-        let manifest = self.manifest(tree.hash).await?;
+        let manifest = self.manifest(&tree.manifest).await?;
         let Some(entry) = manifest.find(&path).cloned() else { return Err(Error::FileNotFound { path }) };
         if offset > entry.size {
             return Err(Error::OffsetBeyond { size: entry.size });
@@ -92,7 +92,7 @@ impl FileStore {
     pub(crate) async fn search_files(&self, ctx: &Ctx, search: Search) -> Result<Searched, Error> {
         let Search { workspace_id, at, matcher, glob, limit } = search;
         let Some(tree) = self.tree(ctx, workspace_id, at).await? else { return Ok(Searched::default()) };
-        let manifest = self.manifest(tree.hash).await?;
+        let manifest = self.manifest(&tree.manifest).await?;
         let mut found = Searched { revision_id: tree.pin.revision(), ..Searched::default() };
         let candidates: Vec<FileEntry> =
             manifest.entries().iter().filter(|e| e.size <= MAX_SEARCHED && glob.matches(&e.path)).cloned().collect();

@@ -14,7 +14,7 @@ use super::writing::Writing;
 use super::{FileStore, Page, PageRequest, cursor, cut_page};
 use crate::error::Error;
 use crate::events;
-use crate::model::{Change, ChangeError, Expected, Head, Manifest, Revision, RevisionKind, apply};
+use crate::model::{Change, ChangeError, Expected, Head, Kept, Manifest, Revision, RevisionKind, apply};
 use crate::store::{RequestKey, Write};
 
 /// How many contents are written to the blob store at once.
@@ -84,7 +84,7 @@ pub(super) struct Draft {
     pub(super) base: Base,
     pub(super) kind: RevisionKind,
     pub(super) message: String,
-    pub(super) hash: Hash,
+    pub(super) manifest: Kept,
     pub(super) file_count: u64,
     pub(super) total_bytes: u64,
     pub(super) restored_from_id: Option<Uuid>,
@@ -172,7 +172,7 @@ impl FileStore {
             base: base.map_or(Base::Any, |id| Base::Exactly(Some(id))),
             kind: RevisionKind::Restore,
             message,
-            hash: source.hash,
+            manifest: source.manifest,
             file_count: source.file_count,
             total_bytes: source.total_bytes,
             restored_from_id: Some(source.id),
@@ -210,23 +210,36 @@ impl FileStore {
         message: String,
         manifest: Manifest,
     ) -> Result<Draft, Error> {
-        let (file_count, total_bytes) = (manifest.entries().len() as u64, manifest.total_bytes());
+        // A base that is none is not the head: that is said when it lands.
         let before = match base {
-            Base::Exactly(id) => match self.files_of(ctx, workspace_id, id).await {
-                // A base that is none is not the head: that is said when it lands.
-                Err(Error::RevisionNotFound) => Arc::default(),
-                found => found?,
-            },
-            Base::Any => Arc::default(),
+            Base::Exactly(Some(id)) => self.store.find_revision(ctx.project, workspace_id, id).await?,
+            Base::Exactly(None) | Base::Any => None,
         };
-        let brought = self.quotas.check_files(&before, &manifest)?;
-        let hash = self.save_manifest(writing, manifest).await?;
+        self.draft_after(writing, (workspace_id, base), before.as_ref().map(|before| &before.manifest), message, manifest).await
+    }
+
+    /// As [`Self::draft`], of a revision that follows one with the manifest `before`.
+    pub(super) async fn draft_after(
+        &self,
+        writing: &Writing,
+        (workspace_id, base): (Uuid, Base),
+        before: Option<&Kept>,
+        message: String,
+        manifest: Manifest,
+    ) -> Result<Draft, Error> {
+        let (file_count, total_bytes) = (manifest.entries().len() as u64, manifest.total_bytes());
+        let files = match before {
+            Some(before) => self.manifest(before).await?,
+            None => Arc::default(),
+        };
+        let brought = self.quotas.check_files(&files, &manifest)?;
+        let manifest = self.save_manifest(writing, before, manifest).await?;
         Ok(Draft {
             workspace_id,
             base,
             kind: RevisionKind::Commit,
             message,
-            hash,
+            manifest,
             file_count,
             total_bytes,
             restored_from_id: None,
@@ -331,7 +344,7 @@ impl FileStore {
             kind: draft.kind,
             message: draft.message,
             author_id: ctx.caller.user.0,
-            hash: draft.hash,
+            manifest: draft.manifest,
             file_count: draft.file_count,
             total_bytes: draft.total_bytes,
             restored_from_id: draft.restored_from_id,

@@ -17,7 +17,7 @@ use super::revisions::{Base, Draft};
 use super::writing::Writing;
 use super::{FileStore, Page, PageRequest, cursor, cut_page};
 use crate::error::Error;
-use crate::model::{FileEntry, MAX_SCANNED, Manifest, RevisionKind, Secret, SecretReport, find_secrets};
+use crate::model::{FileEntry, Kept, MAX_SCANNED, Manifest, RevisionKind, Secret, SecretReport, find_secrets};
 use crate::settings::SecretScan;
 
 /// How many files are looked through at once.
@@ -50,8 +50,8 @@ impl FileStore {
         if self.secret_scan == SecretScan::Off {
             return Ok(None);
         }
-        let base = self.base_hash(ctx, draft).await?;
-        self.scan_after(draft, base, writing).await.map(Some)
+        let base = self.base_manifest(ctx, draft).await?;
+        self.scan_after(draft, base.as_ref(), writing).await.map(Some)
     }
 
     /// The same for several that follow each other.
@@ -64,17 +64,17 @@ impl FileStore {
                 continue;
             }
             if n == 0 {
-                base = self.base_hash(ctx, draft).await?;
+                base = self.base_manifest(ctx, draft).await?;
             }
-            scans.push(Some(self.scan_after(draft, base, Some(writing)).await?));
-            base = Some(draft.hash);
+            scans.push(Some(self.scan_after(draft, base.as_ref(), Some(writing)).await?));
+            base = Some(draft.manifest.clone());
         }
         Ok(scans)
     }
 
-    async fn scan_after(&self, draft: &Draft, base: Option<Hash>, writing: Option<&Writing>) -> Result<Scanned, Error> {
-        let manifest = self.manifest(draft.hash).await?;
-        let report = match self.store.find_secrets(draft.hash).await? {
+    async fn scan_after(&self, draft: &Draft, base: Option<&Kept>, writing: Option<&Writing>) -> Result<Scanned, Error> {
+        let manifest = self.manifest(&draft.manifest).await?;
+        let report = match self.store.find_secrets(draft.manifest.hash).await? {
             Some(report) => report,
             None => self.report(&manifest, base, writing).await?,
         };
@@ -82,21 +82,21 @@ impl FileStore {
         if self.secret_scan == SecretScan::Refuse && draft.kind != RevisionKind::Restore && report.count > 0 {
             self.refuse_new(&manifest, base, &report).await?;
         }
-        Ok(Scanned { hash: draft.hash, report })
+        Ok(Scanned { hash: draft.manifest.hash, report })
     }
 
-    async fn base_hash(&self, ctx: &Ctx, draft: &Draft) -> Result<Option<Hash>, Error> {
+    async fn base_manifest(&self, ctx: &Ctx, draft: &Draft) -> Result<Option<Kept>, Error> {
         let id = match draft.base {
             Base::Exactly(id) => id,
             Base::Any => self.get_workspace(ctx, draft.workspace_id).await?.head.map(|head| head.revision_id),
         };
         let Some(id) = id else { return Ok(None) };
-        Ok(self.store.find_revision(ctx.project, draft.workspace_id, id).await?.map(|revision| revision.hash))
+        Ok(self.store.find_revision(ctx.project, draft.workspace_id, id).await?.map(|revision| revision.manifest))
     }
 
-    async fn refuse_new(&self, manifest: &Manifest, base: Option<Hash>, report: &SecretReport) -> Result<(), Error> {
+    async fn refuse_new(&self, manifest: &Manifest, base: Option<&Kept>, report: &SecretReport) -> Result<(), Error> {
         let before = match base {
-            Some(hash) => self.manifest(hash).await?,
+            Some(base) => self.manifest(base).await?,
             None => Arc::default(),
         };
         let is_new = |secret: &&Secret| {
@@ -108,7 +108,7 @@ impl FileStore {
     }
 
     /// What the files of a manifest hold. Those that a base with a report has too are not looked into again.
-    async fn report(&self, manifest: &Manifest, base: Option<Hash>, writing: Option<&Writing>) -> Result<SecretReport, Error> {
+    async fn report(&self, manifest: &Manifest, base: Option<&Kept>, writing: Option<&Writing>) -> Result<SecretReport, Error> {
         let (before, known) = self.known(base).await?;
         let mut report = SecretReport::default();
         let mut fresh: Vec<FileEntry> = Vec::new();
@@ -129,10 +129,10 @@ impl FileStore {
     }
 
     /// The files of a base that has a report, and their findings by path. A report whose list is not whole is none.
-    async fn known(&self, base: Option<Hash>) -> Result<(Arc<Manifest>, HashMap<String, Vec<Secret>>), Error> {
+    async fn known(&self, base: Option<&Kept>) -> Result<(Arc<Manifest>, HashMap<String, Vec<Secret>>), Error> {
         let none = Default::default();
         let Some(base) = base else { return Ok(none) };
-        let Some(report) = self.store.find_secrets(base).await? else { return Ok(none) };
+        let Some(report) = self.store.find_secrets(base.hash).await? else { return Ok(none) };
         if report.found.len() as u64 != u64::from(report.count) {
             return Ok(none);
         }
@@ -172,10 +172,10 @@ impl FileStore {
         let revision = self.resolve_some(ctx, workspace, after.map(|(id, _)| id).or(revision)).await?;
         let revision_id = revision.id;
         let empty = Page { items: Vec::new(), next: String::new() };
-        let report = match self.store.find_secrets(revision.hash).await? {
+        let report = match self.store.find_secrets(revision.manifest.hash).await? {
             Some(report) => report,
             None if self.secret_scan == SecretScan::Off => return Ok(Secrets { revision_id, unscanned: None, page: empty }),
-            None => self.scan_late(revision.hash).await?,
+            None => self.scan_late(&revision.manifest).await?,
         };
         let done = after.map_or(0, |(_, done)| done);
         let rows: Vec<_> = report.found.into_iter().enumerate().skip(done).take(request.size + 1).collect();
@@ -186,11 +186,11 @@ impl FileStore {
     }
 
     /// Looks through a revision that landed while nobody looked.
-    async fn scan_late(&self, hash: Hash) -> Result<SecretReport, Error> {
-        let manifest = self.manifest(hash).await?;
+    async fn scan_late(&self, kept: &Kept) -> Result<SecretReport, Error> {
+        let manifest = self.manifest(kept).await?;
         let report = self.report(&manifest, None, None).await?;
         let write = self.store.begin().await?;
-        write.save_secrets(hash, &report).await?;
+        write.save_secrets(kept.hash, &report).await?;
         write.commit().await?;
         Ok(report)
     }

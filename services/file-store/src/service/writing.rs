@@ -79,6 +79,13 @@ impl FileStore {
         Ok(())
     }
 
+    pub(super) async fn put_manifest(&self, writing: &Writing, hash: Hash, manifest: Bytes) -> Result<(), Error> {
+        if self.must_write(writing, hash).await? {
+            self.blobs.put_packed(hash, manifest, writing.epoch()).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn put_file(&self, writing: &Writing, hash: Hash, file: File) -> Result<(), Error> {
         if self.must_write(writing, hash).await? {
             self.blobs.put_file(hash, file, writing.epoch()).await?;

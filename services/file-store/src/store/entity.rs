@@ -3,6 +3,7 @@
 pub(super) mod uploads;
 
 use crate::error::Error;
+use crate::model::{Delta, Kept};
 
 /// Numbers of the model are never that large.
 pub(super) fn to_i64(number: u64) -> i64 {
@@ -16,6 +17,23 @@ fn to_u64(number: i64) -> Result<u64, Error> {
 /// A hash as the tables hold it.
 pub(super) fn parse_hash(hex: &str) -> Result<blake3::Hash, Error> {
     blake3::Hash::from_hex(hex).map_err(|_| Error::Corrupt("a stored hash is not one"))
+}
+
+fn kept(hash: &str, root: Option<&str>, delta: Option<Vec<u8>>) -> Result<Kept, Error> {
+    let delta = match (root, delta) {
+        (None, None) => None,
+        (Some(root), Some(packed)) => Some(Delta { root: parse_hash(root)?, packed: packed.into() }),
+        _ => return Err(Error::Corrupt("a manifest has a delta or a root without the other")),
+    };
+    Ok(Kept { hash: parse_hash(hash)?, delta })
+}
+
+pub(super) fn root_hash(kept: &Kept) -> Option<String> {
+    kept.delta.as_ref().map(|delta| delta.root.to_hex().to_string())
+}
+
+pub(super) fn delta(kept: &Kept) -> Option<Vec<u8>> {
+    kept.delta.as_ref().map(|delta| delta.packed.to_vec())
 }
 
 /// The table `workspace`.
@@ -84,7 +102,7 @@ pub(super) mod revision {
     use sea_orm::entity::prelude::*;
     use slipway_rpc::ProjectId;
 
-    use super::{parse_hash, to_i64, to_u64};
+    use super::{delta, kept, root_hash, to_i64, to_u64};
     use crate::error::Error;
     use crate::model::{Revision, RevisionKind};
 
@@ -100,7 +118,7 @@ pub(super) mod revision {
         pub(super) kind: i16,
         pub(super) message: String,
         pub(super) author_id: Uuid,
-        /// The manifest's BLAKE3 hash in hex: the name of the blob that lists the files.
+        /// The manifest's BLAKE3 hash in hex: the name of the blob that lists the files, unless there is a delta.
         pub(super) hash: String,
         pub(super) file_count: i64,
         pub(super) total_bytes: i64,
@@ -110,6 +128,9 @@ pub(super) mod revision {
         pub(super) create_time: i64,
         /// How many places look like a secret; nothing: nobody has looked.
         pub(super) secret_count: Option<i32>,
+        /// The manifest that the delta is about; nothing: the manifest is a blob itself.
+        pub(super) root_hash: Option<String>,
+        pub(super) delta: Option<Vec<u8>>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -127,7 +148,7 @@ pub(super) mod revision {
                 kind: RevisionKind::from_number(self.kind).ok_or(Error::Corrupt("a revision's kind is unknown"))?,
                 message: self.message,
                 author_id: self.author_id,
-                hash: parse_hash(&self.hash)?,
+                manifest: kept(&self.hash, self.root_hash.as_deref(), self.delta)?,
                 file_count: to_u64(self.file_count)?,
                 total_bytes: to_u64(self.total_bytes)?,
                 restored_from_id: self.restored_from_id,
@@ -150,7 +171,7 @@ pub(super) mod revision {
                 kind: Set(revision.kind as i16),
                 message: Set(revision.message.clone()),
                 author_id: Set(revision.author_id),
-                hash: Set(revision.hash.to_hex().to_string()),
+                hash: Set(revision.manifest.hash.to_hex().to_string()),
                 file_count: Set(to_i64(revision.file_count)),
                 total_bytes: Set(to_i64(revision.total_bytes)),
                 restored_from_id: Set(revision.restored_from_id),
@@ -158,6 +179,8 @@ pub(super) mod revision {
                 merged_base_id: Set(revision.merged_base_id),
                 create_time: Set(revision.create_time),
                 secret_count: Set(revision.secrets.map(|n| i32::try_from(n).unwrap_or(i32::MAX))),
+                root_hash: Set(root_hash(&revision.manifest)),
+                delta: Set(delta(&revision.manifest)),
             }
         }
     }
@@ -169,7 +192,7 @@ pub(super) mod overlay {
     use sea_orm::entity::prelude::*;
     use slipway_rpc::ProjectId;
 
-    use super::{parse_hash, to_i64, to_u64};
+    use super::{delta, kept, root_hash, to_i64, to_u64};
     use crate::error::Error;
     use crate::model::{Head, Overlay};
 
@@ -193,6 +216,9 @@ pub(super) mod overlay {
         pub(super) create_time: i64,
         pub(super) update_time: i64,
         pub(super) expire_time: i64,
+        /// As of a revision.
+        pub(super) root_hash: Option<String>,
+        pub(super) delta: Option<Vec<u8>>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -210,7 +236,7 @@ pub(super) mod overlay {
                 name: self.name,
                 author_id: self.author_id,
                 version: to_u64(self.version)?,
-                hash: parse_hash(&self.hash)?,
+                manifest: kept(&self.hash, self.root_hash.as_deref(), self.delta)?,
                 file_count: to_u64(self.file_count)?,
                 total_bytes: to_u64(self.total_bytes)?,
                 create_time: self.create_time,
@@ -231,12 +257,14 @@ pub(super) mod overlay {
                 name: Set(overlay.name.clone()),
                 author_id: Set(overlay.author_id),
                 version: Set(to_i64(overlay.version)),
-                hash: Set(overlay.hash.to_hex().to_string()),
+                hash: Set(overlay.manifest.hash.to_hex().to_string()),
                 file_count: Set(to_i64(overlay.file_count)),
                 total_bytes: Set(to_i64(overlay.total_bytes)),
                 create_time: Set(overlay.create_time),
                 update_time: Set(overlay.update_time),
                 expire_time: Set(overlay.expire_time),
+                root_hash: Set(root_hash(&overlay.manifest)),
+                delta: Set(delta(&overlay.manifest)),
             }
         }
     }

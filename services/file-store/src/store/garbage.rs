@@ -4,15 +4,17 @@
 use blake3::Hash;
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, OnConflict, Query};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
 };
 use slipway_storage::{Lease, StorageError};
+use uuid::Uuid;
 
 use super::entity::{collection, document_text, garbage, overlay, parse_hash, revision, to_i64};
 use super::{WorkspaceStore, Write};
 use crate::error::Error;
 use crate::garbage::{CollectError, Report};
+use crate::model::Kept;
 
 /// How many rows one statement names.
 const AT_ONCE: usize = 400;
@@ -28,6 +30,13 @@ pub(crate) struct Epoch {
     pub(crate) number: i64,
     /// Whether blobs are condemned now.
     pub(crate) sweeping: bool,
+}
+
+/// Whose manifests are listed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Owners {
+    Overlays,
+    Revisions,
 }
 
 /// What became of the last collection.
@@ -65,30 +74,70 @@ impl WorkspaceStore {
         Ok(found)
     }
 
-    /// The manifests of all revisions and overlays of all workspaces, each once, in the order of their hashes.
+    /// The manifests that are blobs of all revisions and overlays of all workspaces, each once, in the order of their hashes.
     pub(crate) async fn list_manifests(&self, after: Option<Hash>, limit: u64) -> Result<Vec<Hash>, Error> {
-        let mut revisions = revision::Entity::find().select_only().column(revision::Column::Hash).distinct();
-        let mut overlays = overlay::Entity::find().select_only().column(overlay::Column::Hash).distinct();
-        if let Some(after) = after {
-            revisions = revisions.filter(revision::Column::Hash.gt(after.to_hex().as_str()));
-            overlays = overlays.filter(overlay::Column::Hash.gt(after.to_hex().as_str()));
-        }
-        let revisions = revisions.order_by_asc(revision::Column::Hash).limit(limit).into_tuple::<String>();
-        let overlays = overlays.order_by_asc(overlay::Column::Hash).limit(limit).into_tuple::<String>();
-        let mut rows = overlays.all(self.store.read()).await.map_err(StorageError::from)?;
-        rows.extend(revisions.all(self.store.read()).await.map_err(StorageError::from)?);
-        // The lowest of each are among the lowest of both.
+        let after = after.map(|after| after.to_hex().to_string());
+        // In the order in which a manifest moves from one to the other.
+        let mut rows =
+            self.list_wholes::<overlay::Entity>(overlay::Column::Hash, overlay::Column::RootHash, &after, limit).await?;
+        rows.extend(
+            self.list_wholes::<revision::Entity>(revision::Column::Hash, revision::Column::RootHash, &after, limit).await?,
+        );
+        // The lowest of each are among the lowest of all.
         rows.sort_unstable();
         rows.dedup();
         rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         rows.iter().map(|hash| parse_hash(hash)).collect()
     }
 
-    /// Whether a revision or an overlay has this manifest.
+    /// The same of one table: manifests without a root, and roots.
+    async fn list_wholes<E: EntityTrait>(
+        &self,
+        hash: E::Column,
+        root: E::Column,
+        after: &Option<String>,
+        limit: u64,
+    ) -> Result<Vec<String>, Error> {
+        let mut rows = Vec::new();
+        for (column, lists) in [(hash, root.is_null()), (root, root.is_not_null())] {
+            let mut query = E::find().select_only().column(column).distinct().filter(lists);
+            if let Some(after) = after {
+                query = query.filter(column.gt(after.as_str()));
+            }
+            let query = query.order_by_asc(column).limit(limit).into_tuple::<String>();
+            rows.extend(query.all(self.store.read()).await.map_err(StorageError::from)?);
+        }
+        Ok(rows)
+    }
+
+    /// The deltas of all overlays, or of all revisions, with the ids that they are listed by.
+    pub(crate) async fn list_deltas(&self, of: Owners, after: Option<Uuid>, limit: u64) -> Result<Vec<(Uuid, Kept)>, Error> {
+        match of {
+            Owners::Overlays => {
+                let query = overlay::Entity::find().filter(overlay::Column::Delta.is_not_null());
+                let query = after.into_iter().fold(query, |query, after| query.filter(overlay::Column::Id.gt(after)));
+                let rows = query.order_by_asc(overlay::Column::Id).limit(limit).all(self.store.read()).await;
+                let rows = rows.map_err(StorageError::from)?.into_iter().map(overlay::Model::into_overlay);
+                rows.map(|overlay| overlay.map(|overlay| (overlay.id, overlay.manifest))).collect()
+            }
+            Owners::Revisions => {
+                let query = revision::Entity::find().filter(revision::Column::Delta.is_not_null());
+                let query = after.into_iter().fold(query, |query, after| query.filter(revision::Column::Id.gt(after)));
+                let rows = query.order_by_asc(revision::Column::Id).limit(limit).all(self.store.read()).await;
+                let rows = rows.map_err(StorageError::from)?.into_iter().map(revision::Model::into_revision);
+                rows.map(|revision| revision.map(|revision| (revision.id, revision.manifest))).collect()
+            }
+        }
+    }
+
+    /// Whether a revision or an overlay needs this manifest.
     pub(crate) async fn has_manifest(&self, hash: Hash) -> Result<bool, Error> {
         let hash = hash.to_hex();
-        let revisions = revision::Entity::find().filter(revision::Column::Hash.eq(hash.as_str()));
-        let overlays = overlay::Entity::find().filter(overlay::Column::Hash.eq(hash.as_str()));
+        let hash = hash.as_str();
+        let revisions = revision::Entity::find()
+            .filter(Condition::any().add(revision::Column::Hash.eq(hash)).add(revision::Column::RootHash.eq(hash)));
+        let overlays = overlay::Entity::find()
+            .filter(Condition::any().add(overlay::Column::Hash.eq(hash)).add(overlay::Column::RootHash.eq(hash)));
         // In the order in which a manifest moves from one to the other.
         Ok(overlays.count(self.store.read()).await.map_err(StorageError::from)? > 0
             || revisions.count(self.store.read()).await.map_err(StorageError::from)? > 0)

@@ -1,5 +1,6 @@
 //! The migrations of the file store's tables, for both engines.
 
+mod deltas;
 mod documents;
 mod secrets;
 mod uploads;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
         all.push(Box::new(uploads::Uploads));
         all.push(Box::new(Quotas));
         all.push(Box::new(documents::Documents));
+        all.push(Box::new(deltas::Deltas));
         all
     }
 }

@@ -9,7 +9,7 @@ use slipway_rpc::ProjectId;
 use slipway_storage::{Lease, StorageError};
 use uuid::Uuid;
 
-use super::entity::{overlay, to_i64, workspace};
+use super::entity::{delta, overlay, root_hash, to_i64, workspace};
 use super::{WorkspaceStore, Write};
 use crate::error::Error;
 use crate::garbage::CollectError;
@@ -72,7 +72,9 @@ impl Write {
     pub(crate) async fn change_overlay(&self, project: ProjectId, from: u64, to: &Overlay) -> Result<bool, Error> {
         let change = overlay::Entity::update_many()
             .col_expr(overlay::Column::Version, Expr::value(to_i64(to.version)))
-            .col_expr(overlay::Column::Hash, Expr::value(to.hash.to_hex().to_string()))
+            .col_expr(overlay::Column::Hash, Expr::value(to.manifest.hash.to_hex().to_string()))
+            .col_expr(overlay::Column::RootHash, Expr::value(root_hash(&to.manifest)))
+            .col_expr(overlay::Column::Delta, Expr::value(delta(&to.manifest)))
             .col_expr(overlay::Column::FileCount, Expr::value(to_i64(to.file_count)))
             .col_expr(overlay::Column::TotalBytes, Expr::value(to_i64(to.total_bytes)))
             .col_expr(overlay::Column::UpdateTime, Expr::value(to.update_time))

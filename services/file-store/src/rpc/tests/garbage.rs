@@ -18,40 +18,49 @@ pub(super) fn grace(minutes: u64) -> GcSettings {
     GcSettings { interval_minutes: 0, grace_minutes: minutes }
 }
 
-/// One file store in a directory, and one in a bucket where there is a server.
+/// One file store in a directory, and one in a bucket where there is a server. Manifests are read anew each time.
 async fn houses(minutes: u64) -> Vec<House> {
-    let mut houses = vec![House::with(Settings { gc: grace(minutes), ..Settings::default() }).await];
+    houses_with(minutes, 0).await
+}
+
+async fn houses_with(minutes: u64, manifest_cache_mib: u64) -> Vec<House> {
+    let settings = |settings| Settings { gc: grace(minutes), manifest_cache_mib, ..settings };
+    let mut houses = vec![House::with(settings(Settings::default())).await];
     if let Some(server) = S3::shared().await {
-        houses.push(House::with(Settings { gc: grace(minutes), ..buckets::on(server) }).await);
+        houses.push(House::with(settings(buckets::on(server))).await);
     }
     houses
 }
 
 /// The hashes of the blobs that are there.
-async fn there(house: &House) -> BTreeSet<String> {
+pub(super) async fn there(house: &House) -> BTreeSet<String> {
     house.collector.blobs().list().map_ok(|blob| blob.hash.to_hex().to_string()).try_collect().await.unwrap()
 }
 
-/// The hashes that the revisions and overlays of all workspaces refer to. Reads every file of theirs, whole.
-async fn referenced(user: &User) -> BTreeSet<String> {
-    let mut hashes = BTreeSet::new();
+/// The hashes that the revisions and overlays of all workspaces refer to. Reads every content of theirs, whole.
+pub(super) async fn referenced(house: &House, user: &User) -> BTreeSet<String> {
+    // Of those that are kept as deltas, the roots.
+    let mut hashes = house.collector.manifests().await;
     let request = pb::ListWorkspacesRequest { page_size: 1_000, ..Default::default() };
     let workspaces = user.client.clone().list_workspaces(user.ctx.request(request)).await.unwrap().into_inner().workspaces;
     for workspace in workspaces {
         let request = pb::ListRevisionsRequest { workspace_id: workspace.id.clone(), page_size: 1_000, ..Default::default() };
         let revisions = user.client.clone().list_revisions(user.ctx.request(request)).await.unwrap().into_inner().revisions;
         for revision in revisions {
-            for path in user.paths(&workspace.id, &revision.id).await {
-                let (entry, content) = user.read(&workspace.id, &revision.id, &path).await.unwrap();
+            let (workspace_id, revision_id) = (workspace.id.clone(), revision.id.clone());
+            let request = pb::ListFilesRequest { workspace_id, revision_id, ..Default::default() };
+            for listed in user.list_files(request).await.unwrap().files {
+                if hashes.contains(&listed.hash) {
+                    continue;
+                }
+                let (entry, content) = user.read(&workspace.id, &revision.id, &listed.path).await.unwrap();
                 assert_eq!(blake3::hash(&content).to_hex().as_str(), entry.hash);
                 hashes.insert(entry.hash);
             }
-            hashes.insert(revision.hash);
         }
         for overlay in user.list_overlays(&workspace.id).await {
             let files = user.overlay_files(&workspace.id, &overlay.id).await.unwrap();
             hashes.extend(files.into_iter().map(|(entry, _)| entry.hash));
-            hashes.insert(overlay.hash);
         }
     }
     hashes
@@ -83,7 +92,7 @@ async fn what_nothing_refers_to_goes_after_it_was_marked_for_the_grace_period() 
         let swept = user.collect().await.unwrap();
         assert_eq!((swept.absolved, swept.removed, swept.remains), (1, 2, 0));
         assert!(swept.removed_bytes > 4 && swept.end_time.unwrap().seconds >= swept.start_time.unwrap().seconds);
-        assert_eq!(there(&house).await, referenced(&user).await);
+        assert_eq!(there(&house).await, referenced(&house, &user).await);
 
         // What was removed can be written again by the process that knew it to be there.
         user.commit(&kept, vec![write("lone", "lone")]).await;
@@ -102,7 +111,7 @@ async fn an_overlay_keeps_its_contents_until_it_ends() {
         user.change(&lost.id, vec![write("lost", "lost")]).await;
         user.change(&kept.id, vec![write("second", "second"), delete("base")]).await;
         assert_eq!(user.collect().await.unwrap().removed, 1, "the manifest of the version between");
-        assert_eq!(there(&house).await, referenced(&user).await);
+        assert_eq!(there(&house).await, referenced(&house, &user).await);
         user.delete_overlay(&lost.id).await.unwrap();
         assert_eq!(user.collect().await.unwrap().removed, 2);
         // What it took over from the version before is there for the revision, too.
@@ -113,7 +122,7 @@ async fn an_overlay_keeps_its_contents_until_it_ends() {
         user.change(&expired.id, vec![write("expired", "expired")]).await;
         house.clock.advance(400 * HOUR);
         assert_eq!(user.collect().await.unwrap().removed, 2);
-        assert_eq!(there(&house).await, referenced(&user).await);
+        assert_eq!(there(&house).await, referenced(&house, &user).await);
     }
 }
 
@@ -188,7 +197,7 @@ async fn what_is_removed_before_its_overlay_lands_is_noticed() {
         assert_eq!(user.get_overlay(&overlay.id).await.unwrap(), overlay);
         user.change(&overlay.id, vec![write("b", "2")]).await;
         user.collect().await.unwrap();
-        assert_eq!(there(&house).await, referenced(&user).await);
+        assert_eq!(there(&house).await, referenced(&house, &user).await);
     }
 }
 
@@ -211,7 +220,7 @@ async fn what_is_removed_before_its_writer_lands_is_noticed() {
         assert_eq!((code, reason.as_str()), (Code::Unavailable, "SERVICE_UNAVAILABLE"));
         assert_eq!(user.get(&id).await.unwrap().head_revision_id, one.id);
         assert_eq!(user.try_commit(request).await.unwrap().number, 2);
-        assert_eq!(there(&house).await, referenced(&user).await);
+        assert_eq!(there(&house).await, referenced(&house, &user).await);
     }
 }
 
@@ -280,7 +289,7 @@ async fn a_collector_may_die_between_any_two_steps() {
                 id
             });
             collected.unwrap();
-            let expected = referenced(&user).await;
+            let expected = referenced(&house, &user).await;
             assert!(there(&house).await.is_superset(&expected), "after {steps} steps");
             delete_workspace(&user, &wanted).await.unwrap();
             if house.collector.steps.spare() {
@@ -289,7 +298,7 @@ async fn a_collector_may_die_between_any_two_steps() {
             }
         }
         user.collect().await.unwrap();
-        assert_eq!(there(&house).await, referenced(&user).await);
+        assert_eq!(there(&house).await, referenced(&house, &user).await);
     }
 }
 
@@ -309,7 +318,7 @@ async fn a_manifest_that_cannot_be_read_stops_everything() {
     assert_eq!(there(&house).await.len(), 4);
     std::fs::write(&manifest, &whole).unwrap();
     assert_eq!(user.collect().await.unwrap().removed, 2);
-    assert_eq!(there(&house).await, referenced(&user).await);
+    assert_eq!(there(&house).await, referenced(&house, &user).await);
 }
 
 #[tokio::test]
@@ -381,7 +390,9 @@ async fn act(user: &User, dice: &mut Dice, shared: &Mutex<Vec<String>>) -> Resul
     }
     // What commits take is smaller than a part.
     let changes = files.into_iter().filter(|(_, content)| content.len() < 100).map(|(path, content)| write(&path, content));
-    let changes: Vec<_> = changes.chain([write("always", "always")]).collect();
+    // Half of them have so many files that manifests are kept as deltas.
+    let always = if dice.roll(2) == 0 { 1 } else { 40 };
+    let changes: Vec<_> = changes.chain((0..always).map(|n| write(&format!("always{n}"), "always"))).collect();
     user.try_commit(commit(&id, &head, changes)).await.map(drop)
 }
 
@@ -441,18 +452,19 @@ async fn interleave(houses: &[House], seed: u64) {
     for collector in collectors {
         collector.await.unwrap();
     }
-    let expected = referenced(&user).await;
+    let expected = referenced(&houses[0], &user).await;
     assert!(there(&houses[0]).await.is_superset(&expected), "seed {seed}");
     user.collect().await.unwrap();
     user.collect().await.unwrap();
-    assert_eq!(there(&houses[0]).await, referenced(&user).await, "seed {seed}");
+    assert_eq!(there(&houses[0]).await, referenced(&houses[0], &user).await, "seed {seed}");
     assert!(removed.load(Ordering::SeqCst) > 0, "seed {seed} removed nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_at_once_nothing_in_use_is_removed() {
     for seed in 1..=3 {
-        for house in houses(0).await {
+        // Without a cache, and without a grace period, one who reads what goes would find that it is gone.
+        for house in houses_with(0, 64).await {
             interleave(&[house], seed).await;
         }
     }

@@ -68,7 +68,7 @@ impl User {
         Ok(house.transfer.clone().import_git(self.ctx.request(request)).await?.into_inner())
     }
 
-    async fn import_bundle(
+    pub(super) async fn import_bundle(
         &self,
         house: &House,
         bundle: &[u8],
@@ -78,7 +78,7 @@ impl User {
         self.import_git(house, pb::ImportGitRequest { source: Some(Source::BundleHash(hash)), ..request }).await
     }
 
-    async fn export_git(&self, house: &House, workspace: &str, branch: &str) -> Result<Vec<u8>, Status> {
+    pub(super) async fn export_git(&self, house: &House, workspace: &str, branch: &str) -> Result<Vec<u8>, Status> {
         let request = pb::ExportGitRequest { workspace_id: workspace.into(), branch: branch.into(), ..Default::default() };
         let chunks = house.transfer.clone().export_git(self.ctx.request(request)).await?.into_inner();
         let chunks: Vec<_> = chunks.try_collect().await?;

@@ -11,7 +11,13 @@ async fn revisions(user: &User, workspace: &str, size: u32, token: &str) -> Resu
     Ok(user.client.clone().list_revisions(user.ctx.request(request)).await?.into_inner())
 }
 
-async fn restore(user: &User, workspace: &str, revision: &str, base: &str, request_id: &str) -> Result<pb::Revision, Status> {
+pub(super) async fn restore(
+    user: &User,
+    workspace: &str,
+    revision: &str,
+    base: &str,
+    request_id: &str,
+) -> Result<pb::Revision, Status> {
     let request = pb::RestoreRevisionRequest {
         workspace_id: workspace.into(),
         revision_id: revision.into(),
