@@ -66,47 +66,65 @@ pub(crate) enum ChangeError {
 
 /// The files after the changes, and the contents that they bring.
 pub(crate) fn apply(base: &Manifest, changes: Vec<Change>) -> Result<(Manifest, Vec<(Hash, Bytes)>), ChangeError> {
-    let mut files: BTreeMap<String, FileEntry> = base.entries().iter().map(|e| (e.path.clone(), e.clone())).collect();
+    let mut files = Files { base, changed: BTreeMap::new() };
     let mut contents = Vec::new();
     for (index, change) in changes.into_iter().enumerate() {
         let (path, expected) = change.target();
-        let present = files.get(path);
+        let present = files.find(path);
         if !expected.allows(present) {
             return Err(ChangeError::Unexpected { index, path: path.to_owned(), present: present.cloned().map(Box::new) });
         }
         match change {
             Change::Write { path, content, executable, .. } => {
                 let hash = blake3::hash(&content);
-                let before = files.get(&path).is_some_and(|e| e.executable);
-                let entry =
-                    FileEntry { path: path.clone(), size: content.len() as u64, hash, executable: executable.unwrap_or(before) };
-                files.insert(path, entry);
+                files.write(path, hash, content.len() as u64, executable);
                 contents.push((hash, content));
             }
-            Change::Place { path, hash, size, executable, .. } => {
-                let before = files.get(&path).is_some_and(|e| e.executable);
-                let entry = FileEntry { path: path.clone(), size, hash, executable: executable.unwrap_or(before) };
-                files.insert(path, entry);
-            }
+            Change::Place { path, hash, size, executable, .. } => files.write(path, hash, size, executable),
             Change::Delete { path, .. } => {
-                if files.remove(&path).is_none() {
+                if files.take(&path).is_none() {
                     return Err(ChangeError::Missing { index, path });
                 }
             }
             Change::Rename { path, new_path, .. } => {
-                if !files.contains_key(&path) {
+                if files.find(&path).is_none() {
                     return Err(ChangeError::Missing { index, path });
                 }
-                if files.contains_key(&new_path) {
+                if files.find(&new_path).is_some() {
                     return Err(ChangeError::Taken { index, path: new_path });
                 }
-                if let Some(entry) = files.remove(&path) {
-                    files.insert(new_path.clone(), FileEntry { path: new_path, ..entry });
+                if let Some(entry) = files.take(&path) {
+                    files.changed.insert(new_path.clone(), Some(FileEntry { path: new_path, ..entry }));
                 }
             }
         }
     }
-    Ok((Manifest::new(files.into_values().collect())?, contents))
+    Ok((base.with(files.changed)?, contents))
+}
+
+/// The files of a base, but for some.
+struct Files<'a> {
+    base: &'a Manifest,
+    /// `None`: it is gone.
+    changed: BTreeMap<String, Option<FileEntry>>,
+}
+
+impl Files<'_> {
+    fn find(&self, path: &str) -> Option<&FileEntry> {
+        self.changed.get(path).map_or_else(|| self.base.find(path), Option::as_ref)
+    }
+
+    fn write(&mut self, path: String, hash: Hash, size: u64, executable: Option<bool>) {
+        let before = self.find(&path).is_some_and(|entry| entry.executable);
+        let entry = FileEntry { path: path.clone(), size, hash, executable: executable.unwrap_or(before) };
+        self.changed.insert(path, Some(entry));
+    }
+
+    fn take(&mut self, path: &str) -> Option<FileEntry> {
+        let entry = self.find(path).cloned()?;
+        self.changed.insert(path.to_owned(), None);
+        Some(entry)
+    }
 }
 
 #[cfg(test)]

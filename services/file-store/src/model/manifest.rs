@@ -1,6 +1,6 @@
 //! The manifest: which files a revision has. Its canonical bytes are what a revision's hash is made of.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use blake3::Hash;
@@ -62,18 +62,29 @@ impl Clash {
 impl Manifest {
     /// A manifest of these files. Their paths are valid by themselves; here they are checked against each other.
     pub(crate) fn new(mut entries: Vec<FileEntry>) -> Result<Self, ManifestError> {
-        if entries.len() as u64 > MAX_FILES {
-            return Err(ManifestError::TooManyFiles);
-        }
-        if let Some(large) = entries.iter().find(|e| e.size > MAX_FILE_BYTES) {
-            return Err(ManifestError::FileTooLarge { path: large.path.clone() });
-        }
-        let total_bytes = entries.iter().map(|e| e.size).sum();
-        if total_bytes > MAX_REVISION_BYTES {
-            return Err(ManifestError::TooManyBytes);
-        }
+        let total_bytes = check_sizes(&entries)?;
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         check_tree(entries.iter().map(|e| e.path.as_str()))?;
+        Ok(Self { entries, total_bytes })
+    }
+
+    /// This one with some files written, or gone. As long as no path is new, paths need not be checked again.
+    pub(super) fn with(&self, changed: BTreeMap<String, Option<FileEntry>>) -> Result<Self, ManifestError> {
+        let mut entries = Vec::with_capacity(self.entries.len() + changed.len());
+        let (mut rest, mut new) = (self.entries.as_slice(), false);
+        for (path, entry) in changed {
+            let (before, after) = rest.split_at(rest.partition_point(|e| e.path < path));
+            entries.extend_from_slice(before);
+            let known = after.first().is_some_and(|e| e.path == path);
+            rest = if known { &after[1..] } else { after };
+            new |= !known && entry.is_some();
+            entries.extend(entry);
+        }
+        entries.extend_from_slice(rest);
+        let total_bytes = check_sizes(&entries)?;
+        if new {
+            check_tree(entries.iter().map(|e| e.path.as_str()))?;
+        }
         Ok(Self { entries, total_bytes })
     }
 
@@ -129,6 +140,21 @@ impl Manifest {
     pub(crate) fn weight(&self) -> usize {
         size_of::<Self>() + self.entries.iter().map(|e| size_of::<FileEntry>() + e.path.len()).sum::<usize>()
     }
+}
+
+/// The bytes of all together.
+fn check_sizes(entries: &[FileEntry]) -> Result<u64, ManifestError> {
+    if entries.len() as u64 > MAX_FILES {
+        return Err(ManifestError::TooManyFiles);
+    }
+    if let Some(large) = entries.iter().find(|e| e.size > MAX_FILE_BYTES) {
+        return Err(ManifestError::FileTooLarge { path: large.path.clone() });
+    }
+    let total_bytes = entries.iter().map(|e| e.size).sum();
+    if total_bytes > MAX_REVISION_BYTES {
+        return Err(ManifestError::TooManyBytes);
+    }
+    Ok(total_bytes)
 }
 
 /// A line of the canonical form, with its end.

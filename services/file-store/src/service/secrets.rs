@@ -112,10 +112,12 @@ impl FileStore {
         let (before, known) = self.known(base).await?;
         let mut report = SecretReport::default();
         let mut fresh: Vec<FileEntry> = Vec::new();
+        let mut old = before.entries().iter().peekable();
         for entry in manifest.entries() {
+            while old.next_if(|old| old.path < entry.path).is_some() {}
             if entry.size > MAX_SCANNED {
                 report.unscanned += 1;
-            } else if before.find(&entry.path).is_none_or(|old| old.hash != entry.hash) {
+            } else if old.peek().is_none_or(|old| old.path != entry.path || old.hash != entry.hash) {
                 fresh.push(entry.clone());
             } else if let Some(found) = known.get(&entry.path) {
                 report.add(found.clone());
