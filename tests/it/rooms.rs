@@ -6,7 +6,8 @@ use std::process::Command;
 
 use crate::story::repository;
 
-const LIBS: [&str; 10] = ["bus", "ops", "secrets", "documents", "proto", "rpc", "settings", "storage", "telemetry", "testkit"];
+const LIBS: [&str; 11] =
+    ["bus", "ops", "secrets", "edits", "documents", "proto", "rpc", "settings", "storage", "telemetry", "testkit"];
 const MAX_LINES: usize = 500;
 
 fn sources(below: &str) -> Vec<PathBuf> {

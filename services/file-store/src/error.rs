@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use slipway_edits::{Candidate, MAX_SHOWN, Refusal};
 use slipway_rpc::{Fault, Reason, Violation};
 use slipway_storage::StorageError;
 use uuid::Uuid;
 
 use crate::archive::{ArchiveError, MAX_ARCHIVE_BYTES};
 use crate::blobs::BlobError;
-use crate::edit::{Candidate, MAX_SHOWN, Refusal};
 use crate::fetch::FetchError;
 use crate::git::GitError;
 use crate::model::{ChangeError, Conflict, Head, ManifestError, PathError, PatternError, Secret};

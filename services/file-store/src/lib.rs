@@ -13,7 +13,6 @@ mod archive;
 mod blobs;
 mod clock;
 mod convert;
-mod edit;
 mod error;
 mod events;
 mod fetch;

@@ -49,6 +49,7 @@ pub(crate) use git_import::{GitFrom, GitImport, GitImported};
 pub(crate) use history::{Event as HistoryEvent, HistoryRequest};
 pub(crate) use links::{DownloadLink, Links, UploadLink};
 pub(crate) use merging::{Outcome, Preview};
+pub(crate) use editing::Made;
 pub(crate) use overlays::{Alteration, NewOverlay, OverlayChange, OverlayCommit};
 pub(crate) use read::{Search, Searched};
 pub(crate) use revisions::{Commit, Restore};

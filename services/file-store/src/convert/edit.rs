@@ -1,6 +1,7 @@
 //! The messages of edits.
 
 use prost::Message as _;
+use slipway_edits::{Edit, Format, MAX_EDITED, MAX_EDITS, MAX_TEXT, Parser, Rung, View};
 use slipway_proto::filestore as pb;
 use slipway_proto::filestore::edit::Edit as Said;
 use slipway_rpc::{Check, Fault};
@@ -8,10 +9,9 @@ use uuid::Uuid;
 
 use super::overlay::{etag, overlay};
 use super::{at, file_entry, request_key, required_path};
-use crate::edit::{Done, Edit, Format, MAX_EDITED, MAX_EDITS, MAX_TEXT, Parser, Rung, View};
 use crate::error::Error;
 use crate::model::{At, FileEntry, Overlay};
-use crate::service::{Alteration, OverlayChange};
+use crate::service::{Alteration, Made, OverlayChange};
 
 /// How much of the differences is told.
 const MAX_TOLD: usize = 2 << 20;
@@ -95,17 +95,17 @@ fn read_text(index: usize, text: pb::EditText) -> Result<Vec<Edit>, Fault> {
     parser.finish().map_err(|refusal| Error::EditRefused { index, refusal }.into())
 }
 
-pub(crate) fn edited(changed: Overlay, done: Vec<Done>) -> pb::EditOverlayResponse {
+pub(crate) fn edited(changed: Overlay, made: Vec<Made>) -> pb::EditOverlayResponse {
     let mut room = MAX_TOLD;
-    let results = done.into_iter().map(|done| result(done, &mut room)).collect();
+    let results = made.into_iter().map(|made| result(made, &mut room)).collect();
     pb::EditOverlayResponse { overlay: Some(overlay(changed)), results }
 }
 
-fn result(done: Done, room: &mut usize) -> pb::EditResult {
+fn result(Made { done, unified }: Made, room: &mut usize) -> pb::EditResult {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let (first, last) = done.lines.unwrap_or_default();
-    let fits = done.unified.len() <= *room;
-    *room -= if fits { done.unified.len() } else { 0 };
+    let fits = unified.len() <= *room;
+    *room -= if fits { unified.len() } else { 0 };
     let found = match done.rung {
         Rung::Exact => pb::EditMatch::Exact,
         Rung::LineEndings => pb::EditMatch::LineEndings,
@@ -119,7 +119,7 @@ fn result(done: Done, room: &mut usize) -> pb::EditResult {
         first_line: number(first),
         last_line: number(last),
         places: number(done.places),
-        unified: if fits { done.unified } else { String::new() },
+        unified: if fits { unified } else { String::new() },
     }
 }
 

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use blake3::Hash;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use slipway_edits::Edit;
 use slipway_rpc::Ctx;
 use slipway_storage::page;
 use uuid::Uuid;
 
+use super::editing::Made;
 use super::revisions::{Base, Draft, MERGES, RENEWALS, WRITES};
 use super::writing::Writing;
 use super::{FileStore, Page, PageRequest, cursor, cut_page};
-use crate::edit::{Done, Edit};
 use crate::error::Error;
 use crate::model::{Change, Head, Kept, Manifest, Overlay, Revision};
 use crate::store::RequestKey;
@@ -127,7 +128,7 @@ impl FileStore {
     }
 
     /// As [`FileStore::change_overlay`]; also what was done for each edit, the first time.
-    pub(crate) async fn edit_overlay(&self, ctx: &Ctx, change: OverlayChange) -> Result<(Overlay, Vec<Done>), Error> {
+    pub(crate) async fn edit_overlay(&self, ctx: &Ctx, change: OverlayChange) -> Result<(Overlay, Vec<Made>), Error> {
         let OverlayChange { overlay_id, what, expected, key } = change;
         if self.find_made(ctx, &key).await?.is_some() {
             return Ok((self.get_overlay(ctx, overlay_id).await?, Vec::new()));

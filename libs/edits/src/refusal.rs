@@ -1,25 +1,28 @@
 //! Why an edit was not made, so that whoever wanted it can mend it.
 
-use crate::model::PathError;
+use super::path::PathError;
 
 /// The most lines and candidates that a refusal names.
-pub(crate) const MAX_SHOWN: usize = 20;
+pub const MAX_SHOWN: usize = 20;
 
 /// A place that is nearly what was sought.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Candidate {
-    /// Its lines, from 1, both ends included.
-    pub(crate) first_line: usize,
-    pub(crate) last_line: usize,
+pub struct Candidate {
+    /// The first of its lines, from 1.
+    pub first_line: usize,
+    /// The last one.
+    pub last_line: usize,
     /// 1 is the same.
-    pub(crate) similarity: f32,
+    pub similarity: f32,
     /// What was sought against what is there, in unified format; cut when it is long.
-    pub(crate) diff: String,
+    pub diff: String,
 }
 
 /// Why an edit was not made. Nothing is written when there is one.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub(crate) enum Refusal {
+#[allow(missing_docs, reason = "the message of each says what its fields are")]
+pub enum Refusal {
+    /// The text is nowhere in the file.
     #[error("the text to change is not in {path:?}{}", nearest(candidates, *already))]
     NotFound {
         path: String,
@@ -27,26 +30,37 @@ pub(crate) enum Refusal {
         /// The line at which the file already is as the edit would leave it.
         already: Option<usize>,
     },
+    /// The text is at several places.
     #[error("the text to change is {count} times in {path:?}, at {}; add lines around it until it is unique", at_lines(lines))]
     Ambiguous { path: String, count: usize, lines: Vec<usize> },
+    /// What would be replaced is a part of something that is not.
     #[error("the text to change is at line {line} of {path:?}, {why}; give whole lines")]
     Partial { path: String, line: usize, why: &'static str },
+    /// The text of the edits cannot be read.
     #[error("line {line} of the edit: {what}")]
     Malformed { line: usize, what: String },
+    /// The file is not there.
     #[error("there is no file {path:?}")]
     NoFile { path: String },
+    /// The file is there.
     #[error("there is a file {path:?} already")]
     FileExists { path: String },
+    /// The file is no text, or too much of it.
     #[error("{path:?} cannot be edited: {why}")]
     Unreadable { path: String, why: &'static str },
+    /// The file would stay as it is.
     #[error("nothing would change in {path:?}")]
     NothingChanges { path: String },
+    /// The file has no such line.
     #[error("{path:?} has {lines} lines; line {line} is beyond its end")]
     BeyondEnd { path: String, lines: usize, line: usize },
+    /// The file would become too large.
     #[error("{path:?} would have {bytes} bytes, more than {limit}")]
     TooLarge { path: String, bytes: usize, limit: usize },
+    /// The name is none that a file can have.
     #[error(transparent)]
     Path(PathError),
+    /// The result is not what was promised.
     #[error("the edit of {path:?} was not made, since its result could not be proven: {what}")]
     Unproven { path: String, what: &'static str },
 }
@@ -57,7 +71,7 @@ impl Refusal {
     }
 
     /// Of a file that is larger than what edits make.
-    pub(crate) fn too_large(path: &str) -> Refusal {
+    pub fn too_large(path: &str) -> Refusal {
         Refusal::Unreadable { path: path.to_owned(), why: "it is larger than 3 MiB" }
     }
 }

@@ -1,7 +1,6 @@
 //! Carries edits out on files, one after the other, and says of each what was done or why not.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -9,52 +8,80 @@ use super::block::{Block, Edit, LastLine};
 use super::elide;
 use super::ladder::{self, Rung};
 use super::nearest;
+use super::path::check_path;
 use super::prove::{self, Tail};
 use super::refusal::Refusal;
 use super::replace;
 use super::text::{BOM, Endings, Splice, Text, is_blank, trim_end, unix};
-use crate::model::{Change, Expected, Names, Side, check_path, diff_file};
 
 /// The most bytes of a file that edits make.
-pub(crate) const MAX_EDITED: usize = 3 << 20;
-/// Lines around a change in what is told of it, and how long the shortest way to tell it is sought.
-const CONTEXT: usize = 3;
-const DIFF_TIME: Duration = Duration::from_millis(200);
+pub const MAX_EDITED: usize = 3 << 20;
 
 /// What was done for an edit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Done {
-    pub(crate) path: String,
+pub struct Done {
+    /// The file, by its name afterwards.
+    pub path: String,
     /// How its place was found; the one that tolerates most where there were several.
-    pub(crate) rung: Rung,
-    /// The first and last line that it changed, from 1, in the file as it is then; none where no line is left.
-    pub(crate) lines: Option<(usize, usize)>,
-    /// The change in unified format.
-    pub(crate) unified: String,
+    pub rung: Rung,
+    /// The first and last line that it changed, from 1, in the file as it is then; none where no content changed, or none is left.
+    pub lines: Option<(usize, usize)>,
     /// How many places it changed.
-    pub(crate) places: usize,
+    pub places: usize,
+}
+
+/// What a file holds before and after an edit, where it is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// Before.
+    pub before: Option<&'a Bytes>,
+    /// After.
+    pub after: Option<&'a Bytes>,
+}
+
+/// What edits come to for one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the variants say what their fields are")]
+pub enum Change {
+    /// It gets this content.
+    Write { path: String, content: Bytes },
+    /// It goes.
+    Delete { path: String },
+    /// It gets another name.
+    Rename { path: String, new_path: String },
+}
+
+impl Change {
+    fn names(&self, wanted: &str) -> bool {
+        match self {
+            Change::Write { path, .. } | Change::Delete { path } => path == wanted,
+            Change::Rename { path, new_path } => path == wanted || new_path == wanted,
+        }
+    }
 }
 
 /// What came of edits: all were made, or none.
 #[derive(Clone, Debug)]
-pub(crate) struct Batch {
+pub struct Batch {
     /// For each edit, in order.
-    pub(crate) outcomes: Vec<Result<Done, Refusal>>,
+    pub outcomes: Vec<Result<Done, Refusal>>,
     /// The changes to files, in order; empty when an edit was refused.
-    pub(crate) changes: Vec<Change>,
+    pub changes: Vec<Change>,
 }
 
-/// Carries edits out on the files that they name: each content, or none for a file that is not there.
-pub(crate) fn apply(files: BTreeMap<String, Option<Bytes>>, edits: &[Edit]) -> Batch {
-    let mut desk = Desk { files, changes: Vec::new() };
+/// Carries edits out on the files that they name: each content, or none for a file that is not there. `tell` sees each edit
+/// that was made with the contents, which are not kept.
+pub fn apply(files: BTreeMap<String, Option<Bytes>>, edits: &[Edit], tell: &mut dyn FnMut(&Done, Step<'_>)) -> Batch {
+    let mut desk = Desk { files, changes: Vec::new(), tell };
     let outcomes: Vec<_> = edits.iter().map(|edit| desk.make(edit)).collect();
     let changes = if outcomes.iter().all(Result::is_ok) { desk.changes } else { Vec::new() };
     Batch { outcomes, changes }
 }
 
-struct Desk {
+struct Desk<'a> {
     files: BTreeMap<String, Option<Bytes>>,
     changes: Vec<Change>,
+    tell: &'a mut dyn FnMut(&Done, Step<'_>),
 }
 
 /// What became of a text.
@@ -64,7 +91,7 @@ struct Written {
     places: usize,
 }
 
-impl Desk {
+impl Desk<'_> {
     fn make(&mut self, edit: &Edit) -> Result<Done, Refusal> {
         for path in edit.paths() {
             check_path(path).map_err(Refusal::Path)?;
@@ -109,8 +136,8 @@ impl Desk {
             }
         }
         self.files.insert(path.to_owned(), None);
-        self.changes.push(Change::Delete { path: path.to_owned(), expected: Expected::Whatever });
-        Ok(Done { lines: None, ..told(path, Some(&content), None, Rung::Exact, 1) })
+        self.changes.push(Change::Delete { path: path.to_owned() });
+        Ok(self.told(path, Some(&content), None, Rung::Exact, 1))
     }
 
     fn rename(&mut self, path: &str, before: Option<Bytes>, new_path: &str) -> Result<Done, Refusal> {
@@ -119,9 +146,9 @@ impl Desk {
             return Err(Refusal::FileExists { path: new_path.to_owned() });
         }
         self.files.insert(path.to_owned(), None);
-        self.files.insert(new_path.to_owned(), Some(content));
-        self.changes.push(Change::Rename { path: path.to_owned(), new_path: new_path.to_owned(), expected: Expected::Whatever });
-        Ok(Done { path: new_path.to_owned(), rung: Rung::Exact, lines: None, unified: String::new(), places: 1 })
+        self.files.insert(new_path.to_owned(), Some(content.clone()));
+        self.changes.push(Change::Rename { path: path.to_owned(), new_path: new_path.to_owned() });
+        Ok(self.told(new_path, Some(&content), Some(&content), Rung::Exact, 1))
     }
 
     fn write(&mut self, path: &str, before: Option<Bytes>, written: Written) -> Result<Done, Refusal> {
@@ -136,38 +163,39 @@ impl Desk {
         if before.as_ref() == Some(&after) {
             return Err(Refusal::NothingChanges { path: path.to_owned() });
         }
-        let done = told(path, before.as_ref(), Some(&after), rung, places);
         self.files.insert(path.to_owned(), Some(after.clone()));
-        let write = Change::Write { path: path.to_owned(), content: after, executable: None, expected: Expected::Whatever };
-        if matches!(self.changes.last(), Some(Change::Write { path: last, .. }) if last == path) {
-            self.changes.pop();
+        // What is written again is kept once.
+        match self.changes.iter_mut().rev().find(|change| change.names(path)) {
+            Some(Change::Write { content, .. }) => *content = after.clone(),
+            _ => self.changes.push(Change::Write { path: path.to_owned(), content: after.clone() }),
         }
-        self.changes.push(write);
-        Ok(done)
+        Ok(self.told(path, before.as_ref(), Some(&after), rung, places))
+    }
+
+    fn told(&mut self, path: &str, before: Option<&Bytes>, after: Option<&Bytes>, rung: Rung, places: usize) -> Done {
+        let nothing = Bytes::new();
+        let lines = after.and_then(|after| changed_lines(before.unwrap_or(&nothing), after));
+        let done = Done { path: path.to_owned(), rung, lines, places };
+        (self.tell)(&done, Step { before, after });
+        done
     }
 }
 
-/// What is told of a change.
-fn told(path: &str, before: Option<&Bytes>, after: Option<&Bytes>, rung: Rung, places: usize) -> Done {
-    let side = |content| Side { content, executable: false };
-    let (old, new) = (before.map(|b| side(b.as_ref())), after.map(|b| side(b.as_ref())));
-    let diff = diff_file(&Names::same(path), old, new, CONTEXT, Some(Instant::now() + DIFF_TIME));
-    let mut lines: Option<(usize, usize)> = None;
-    for hunk in &diff.hunks {
-        let mut at = hunk.new_start.max(1) as usize;
-        for line in &hunk.lines {
-            use crate::model::LineKind;
-            if line.kind != LineKind::Context && after.is_some() {
-                lines = Some(lines.map_or((at, at), |(first, last)| (first, last.max(at))));
-            }
-            at += usize::from(line.kind != LineKind::Removed);
-        }
+/// The lines between what both contents begin and end with.
+fn changed_lines(before: &[u8], after: &[u8]) -> Option<(usize, usize)> {
+    if before == after {
+        return None;
     }
-    Done { path: path.to_owned(), rung, lines, unified: diff.unified, places }
+    let (old, new): (Vec<&[u8]>, Vec<&[u8]>) =
+        (before.split_inclusive(|b| *b == b'\n').collect(), after.split_inclusive(|b| *b == b'\n').collect());
+    let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let most = old.len().min(new.len()) - head;
+    let tail = old.iter().rev().zip(new.iter().rev()).take(most).take_while(|(a, b)| a == b).count();
+    Some((head + 1, (new.len() - tail).max(head + 1)))
 }
 
 /// A content as text, if it is one.
-pub(crate) fn as_text<'a>(path: &str, content: &'a Bytes) -> Result<&'a str, Refusal> {
+pub fn as_text<'a>(path: &str, content: &'a Bytes) -> Result<&'a str, Refusal> {
     let unreadable = |why| Refusal::Unreadable { path: path.to_owned(), why };
     if content.len() > MAX_EDITED {
         return Err(Refusal::too_large(path));

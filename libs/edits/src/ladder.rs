@@ -14,7 +14,7 @@ use super::text::{Text, indent, is_blank, trim_end};
 
 /// How a place was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rung {
+pub enum Rung {
     /// As it is.
     Exact,
     /// But for line ends.

@@ -1,6 +1,6 @@
 //! Names of files, as they stand before what is about them.
 
-use crate::model::check_path;
+use crate::path::check_path;
 
 /// The name that a line before a block gives: alone, in backticks, in bold, behind `File:`, in a heading.
 pub(super) fn in_line(line: &str) -> Option<String> {

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Done, Edit, Format, Parser, Refusal, apply};
-use crate::model::Change;
+use super::{Change, Done, Edit, Format, Parser, Refusal, apply};
 
 /// Reads edits from a text.
 fn read(format: Format, about: Option<&str>, text: &str) -> Result<Vec<Edit>, Refusal> {
@@ -25,7 +24,7 @@ fn make(path: &str, content: &str, edits: &[Edit]) -> Result<String, Refusal> {
 fn make_all(path: &str, content: &str, edits: &[Edit]) -> Result<(String, Vec<Done>), Refusal> {
     let mut files: BTreeMap<String, Option<Bytes>> = edits.iter().flat_map(Edit::paths).map(|p| (p.to_owned(), None)).collect();
     files.insert(path.to_owned(), Some(Bytes::copy_from_slice(content.as_bytes())));
-    let batch = apply(files, edits);
+    let batch = apply(files, edits, &mut |_, _| {});
     let done = batch.outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
     let after = batch.changes.into_iter().rev().find_map(|change| match change {
         Change::Write { path: written, content, .. } if written == path => Some(String::from_utf8(content.to_vec()).unwrap()),

@@ -9,7 +9,8 @@ use super::text::{self, Splice, Text};
 
 /// One change that somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Edit {
+#[allow(missing_docs, reason = "the variants say what their fields are")]
+pub enum Edit {
     /// Replaces a text that is there once, or each time that it is there.
     Replace { path: String, old: String, new: String, all: bool },
     /// Puts text after a line; 0 is the top.
@@ -28,7 +29,7 @@ pub(crate) enum Edit {
 
 impl Edit {
     /// The file that it is about.
-    pub(crate) fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         match self {
             Edit::Replace { path, .. }
             | Edit::Insert { path, .. }
@@ -41,7 +42,7 @@ impl Edit {
     }
 
     /// Every file that it reads or writes.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
         let other = if let Edit::Rename { new_path, .. } = self { Some(new_path.as_str()) } else { None };
         std::iter::once(self.path()).chain(other)
     }
@@ -49,7 +50,7 @@ impl Edit {
 
 /// What becomes of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Op {
+pub(super) enum Op {
     Keep(String),
     Remove(String),
     Add(String),
@@ -57,7 +58,7 @@ pub(crate) enum Op {
 
 /// What is said of the end of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum LastLine {
+pub(super) enum LastLine {
     /// Nothing: it stays as it is.
     #[default]
     AsIs,
@@ -69,15 +70,15 @@ pub(crate) enum LastLine {
 
 /// Lines of a file and what becomes of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Block {
-    pub(crate) ops: Vec<Op>,
+pub struct Block {
+    pub(super) ops: Vec<Op>,
     /// Lines above, the outermost first, in whose blocks the place lies, where it is not the only one.
-    pub(crate) anchors: Vec<String>,
+    pub(super) anchors: Vec<String>,
     /// It is the end of the file.
-    pub(crate) at_end: bool,
-    pub(crate) last_line: LastLine,
+    pub(super) at_end: bool,
+    pub(super) last_line: LastLine,
     /// The line of the text that it was read from, for messages.
-    pub(crate) said_at: usize,
+    pub(super) said_at: usize,
 }
 
 /// The lines that a block is found by.
@@ -85,7 +86,7 @@ pub(super) type Olds<'a> = Vec<&'a str>;
 
 impl Block {
     /// A block that makes the second lines of the first. Lines that both have stay those of the file.
-    pub(crate) fn between(old: &[&str], new: &[&str], said_at: usize) -> Block {
+    pub(super) fn between(old: &[&str], new: &[&str], said_at: usize) -> Block {
         let mut ops = Vec::with_capacity(old.len() + new.len());
         let markers = |lines: &[&str]| -> Vec<usize> {
             lines.iter().enumerate().filter(|(_, l)| elide::is_marker(l)).map(|(index, _)| index).collect()

@@ -108,7 +108,7 @@ fn a_refusal_says_what_would_help() {
 fn all_edits_are_made_or_none() {
     let edits = [replace("f", "a", "b"), replace("f", "zzz", "y")];
     let files = BTreeMap::from([("f".to_owned(), Some(Bytes::from_static(b"a\n")))]);
-    let batch = apply(files, &edits);
+    let batch = apply(files, &edits, &mut |_, _| {});
     assert!(batch.outcomes[0].is_ok() && batch.outcomes[1].is_err() && batch.changes.is_empty());
     // A later edit sees what an earlier one made.
     let edits =

@@ -5,49 +5,63 @@ use std::fmt;
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 /// The most bytes of a path.
-pub(crate) const MAX_PATH: usize = 1024;
+const MAX_PATH: usize = 1024;
 /// The most bytes of one part of a path.
 const MAX_PART: usize = 255;
 
 /// The rule that a path breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PathRule {
+pub enum PathRule {
+    /// It is empty.
     #[error("is empty")]
     Empty,
+    /// It has more bytes than any path may.
     #[error("is longer than {MAX_PATH} bytes")]
     TooLong,
+    /// A part has more bytes than any may.
     #[error("has a part longer than {MAX_PART} bytes")]
     PartTooLong,
+    /// It begins with `/`.
     #[error("is absolute")]
     Absolute,
+    /// Nothing is between two `/`, or after the last.
     #[error("has an empty part")]
     EmptyPart,
+    /// A part is `.`.
     #[error("has the part `.`")]
     Dot,
+    /// A part is `..`.
     #[error("leaves the workspace by `..`")]
     Traversal,
+    /// It holds a control character.
     #[error("holds the control character U+{:04X}", u32::from(*.0))]
     Control(char),
+    /// It holds a backslash.
     #[error("holds a backslash")]
     Backslash,
+    /// It holds a colon.
     #[error("holds a colon")]
     Colon,
+    /// Its accents are not composed.
     #[error("is not in Unicode normal form C")]
     NotNormal,
+    /// A part is the name of a device on Windows.
     #[error("has the part `{0}`, a device on Windows")]
     Device(String),
 }
 
 /// A path that cannot be stored, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PathError {
-    pub(crate) path: String,
-    pub(crate) rule: PathRule,
+pub struct PathError {
+    /// The path.
+    pub path: String,
+    /// The rule that it breaks.
+    pub rule: PathRule,
 }
 
 impl PathError {
     /// True when the path would reach outside of the workspace.
-    pub(crate) fn leaves_root(&self) -> bool {
+    pub fn leaves_root(&self) -> bool {
         matches!(self.rule, PathRule::Absolute | PathRule::Traversal)
     }
 }
@@ -61,18 +75,18 @@ impl fmt::Display for PathError {
 impl std::error::Error for PathError {}
 
 /// Checks every rule.
-pub(crate) fn check_path(path: &str) -> Result<(), PathError> {
+pub fn check_path(path: &str) -> Result<(), PathError> {
     check_length(path)?;
     check_parts(path)
 }
 
 /// Checks the rule for the whole length.
-pub(crate) fn check_length(path: &str) -> Result<(), PathError> {
+pub fn check_length(path: &str) -> Result<(), PathError> {
     if path.len() > MAX_PATH { Err(refuse(path, PathRule::TooLong)) } else { Ok(()) }
 }
 
 /// Checks every rule but the one for the whole length.
-pub(crate) fn check_parts(path: &str) -> Result<(), PathError> {
+pub fn check_parts(path: &str) -> Result<(), PathError> {
     if path.is_empty() {
         return Err(refuse(path, PathRule::Empty));
     }
@@ -119,7 +133,7 @@ fn is_device(part: &str) -> bool {
 }
 
 /// What two paths have in common when a file system that ignores case cannot tell them apart.
-pub(crate) fn fold(path: &str) -> String {
+pub fn fold(path: &str) -> String {
     if path.is_ascii() {
         return path.to_ascii_lowercase();
     }
@@ -128,7 +142,7 @@ pub(crate) fn fold(path: &str) -> String {
 }
 
 /// A text in normal form C.
-pub(crate) fn nfc(text: &str) -> String {
+pub fn nfc(text: &str) -> String {
     if is_nfc(text) { text.to_owned() } else { text.nfc().collect() }
 }
 

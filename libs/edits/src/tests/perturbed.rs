@@ -9,10 +9,10 @@ use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use super::*;
 
 const FILES: [(&str, &str); 6] = [
-    ("values.yaml", include_str!("../../../../../infra/helm/slipway/values.yaml")),
-    ("CONTRIBUTING.md", include_str!("../../../../../CONTRIBUTING.md")),
-    ("main_job.py", include_str!("../../../../../tests/clients/python/main_job.py")),
-    ("Makefile", include_str!("../../../../../Makefile")),
+    ("values.yaml", include_str!("../../../../infra/helm/slipway/values.yaml")),
+    ("CONTRIBUTING.md", include_str!("../../../../CONTRIBUTING.md")),
+    ("main_job.py", include_str!("../../../../tests/clients/python/main_job.py")),
+    ("Makefile", include_str!("../../../../Makefile")),
     ("text.rs", include_str!("../text.rs")),
     ("indent.rs", include_str!("../indent.rs")),
 ];

@@ -4,18 +4,18 @@ use super::text::Text;
 
 /// What is shown of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct View {
+pub struct View {
     /// Lines with their numbers, from 1, without their ends.
-    pub(crate) lines: Vec<(usize, String)>,
+    pub lines: Vec<(usize, String)>,
     /// How many lines the file has.
-    pub(crate) total: usize,
+    pub total: usize,
     /// There is more of what was asked for; it goes on after the last line.
-    pub(crate) truncated: bool,
+    pub truncated: bool,
 }
 
 /// The lines from `first` to `last`, both from 1 and both included, as far as they fit. A line longer than that is cut.
 /// When the file has no such line, how many it has.
-pub(crate) fn view(stored: &str, first: usize, last: usize, max_bytes: usize) -> Result<View, usize> {
+pub fn view(stored: &str, first: usize, last: usize, max_bytes: usize) -> Result<View, usize> {
     let text = Text::of(stored);
     let total = text.len();
     if total == 0 {

@@ -17,13 +17,13 @@ use super::refusal::Refusal;
 use super::text::{BOM, content};
 
 /// The longest text that is read.
-pub(crate) const MAX_TEXT: usize = 8 << 20;
+pub const MAX_TEXT: usize = 8 << 20;
 /// The most edits and blocks that are taken from one text.
-pub(crate) const MAX_EDITS: usize = 1_000;
+pub const MAX_EDITS: usize = 1_000;
 
 /// How edits are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+pub enum Format {
     /// Found out from the text.
     Auto,
     /// Blocks between `<<<<<<< SEARCH`, `=======` and `>>>>>>> REPLACE`.
@@ -38,7 +38,7 @@ pub(crate) enum Format {
 
 /// Reads edits from a text that comes in pieces.
 #[derive(Debug)]
-pub(crate) struct Parser {
+pub struct Parser {
     format: Format,
     about: Option<String>,
     bytes: Vec<u8>,
@@ -47,12 +47,12 @@ pub(crate) struct Parser {
 
 impl Parser {
     /// A parser; `about` is the file that is meant where the text names none.
-    pub(crate) fn new(format: Format, about: Option<String>) -> Parser {
+    pub fn new(format: Format, about: Option<String>) -> Parser {
         Parser { format, about, bytes: Vec::new(), overflow: false }
     }
 
     /// Takes the next piece.
-    pub(crate) fn push(&mut self, piece: &[u8]) {
+    pub fn push(&mut self, piece: &[u8]) {
         self.overflow |= self.bytes.len() + piece.len() > MAX_TEXT;
         if self.overflow {
             self.bytes = Vec::new();
@@ -62,7 +62,7 @@ impl Parser {
     }
 
     /// The edits, when everything has come.
-    pub(crate) fn finish(self) -> Result<Vec<Edit>, Refusal> {
+    pub fn finish(self) -> Result<Vec<Edit>, Refusal> {
         if self.overflow {
             return Err(Refusal::malformed(1, format!("the text is longer than {MAX_TEXT} bytes")));
         }
