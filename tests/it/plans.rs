@@ -230,6 +230,43 @@ async fn an_edit_is_unique_and_leaves_valid_yaml_or_is_refused_and_the_model_is_
     assert_eq!(story::read(&client, &workspace, &base.id, "values.yaml").await.unwrap(), story::small_chart()[1].1);
 }
 
+/// Models get line numbers wrong and name places that are not unique; what they mean is found, or refused with what would help.
+#[tokio::test]
+async fn edits_come_as_models_write_them() {
+    let edit = |text: &str| ("edit", json!({"path": "values.yaml", "edits": text}));
+    let (before, after) = ("image:\n  tag: \"1.0\"\n", "image:\n  tag: \"2.0\"\n");
+    let file = format!("replicas: 1\n{before}sidecar:\n  tag: \"1.0\"\n");
+    let edits = vec![
+        edit("<<<<<<< SEARCH\n  tag: \"1.0\"\n=======\n  tag: \"2.0\"\n>>>>>>> REPLACE\n"),
+        edit(&format!("<<<<<<< SEARCH\nreplicas: 1\n{before}=======\nreplicas: 1\n{after}>>>>>>> REPLACE\n")),
+        edit("--- a/values.yaml\n+++ b/values.yaml\n@@ -90,2 +17,2 @@\n-replicas: 1\n+replicas: 3\n image:\n"),
+        edit("--- a/Chart.yaml\n+++ b/Chart.yaml\n@@ -1 +1 @@\n-name: shop\n+name: x\n"),
+        edit("<<<<<<< SEARCH\nreplicaz: 3\n=======\nreplicas: 9\n>>>>>>> REPLACE\n"),
+    ];
+    let provider = editor(edits).await;
+    let suite = suite_with(SuiteOptions::with_provider(&provider.base_url())).await;
+    let client = suite.client().unwrap();
+    let (workspace, _) = story::workspace(&client, &[("values.yaml", file.as_str())]).await;
+    let plan = story::ready_plan(&create(&client, &workspace, "the second version, three times").await.unwrap());
+    let events = approve(&client, &plan).await.unwrap();
+    let told: Vec<(bool, &str)> = events
+        .iter()
+        .filter_map(|e| if let Some(plan_event::Event::Edit(edit)) = &e.event { Some((edit.ok, edit.message.as_str())) } else { None })
+        .collect();
+    for ((ok, message), (expected, part)) in told.iter().zip([
+        (false, "the text to change is 2 times in \"values.yaml\", at lines 3, 5"),
+        (true, "changed line 3"),
+        (true, "changed line 1"),
+        (false, "this step may change only `values.yaml`"),
+        (false, "lines 1 to 1, as sought (-) and as they are (+):\n-replicaz: 3\n+replicas: 3"),
+    ]) {
+        assert!(*ok == expected && message.contains(part), "{part}: {message}");
+    }
+    assert_eq!(told.len(), 5);
+    let wanted = file.replacen("1.0", "2.0", 1).replace("replicas: 1", "replicas: 3");
+    assert_eq!(story::read(&client, &workspace, &applied(&events).applied_revision_id, "values.yaml").await.unwrap(), wanted);
+}
+
 #[tokio::test]
 async fn a_plan_whose_edits_fail_changes_nothing() {
     let provider = editor(vec![("str_replace", json!({"path": "values.yaml", "old_str": "nowhere", "new_str": "x"}))]).await;

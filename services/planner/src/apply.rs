@@ -9,7 +9,7 @@ use slipway_storage::crash;
 
 use crate::clients::FileInfo;
 use crate::edit::overlay::{Content, Overlay};
-use crate::edit::tools::{Call, Outcome};
+use crate::edit::tools::{self, Call, Outcome};
 use crate::events::Happened;
 use crate::model::{Failure, FileContent, Plan, Step, StepAction, StepFile, StepState};
 use crate::prompt::{self, Shown};
@@ -128,7 +128,7 @@ impl<'a> Desk<'a> {
         let step = plan.steps[index].clone();
         if step.action == StepAction::Delete {
             // Nothing to ask: the plan says it all.
-            let outcome = Call::Delete { path: step.path.clone() }.run(&step, &mut self.overlay);
+            let outcome = Call::delete(&step.path).run(&step, &mut self.overlay);
             let happened = vec![edit_event(&step, "delete", &step.path, &outcome)];
             return if outcome.ok {
                 self.finish(plan, index, None, happened).await
@@ -233,7 +233,7 @@ impl<'a> Desk<'a> {
         let mut done = false;
         for call in &calls {
             let outcome = if done {
-                Outcome { ok: false, message: "the step is done already".to_owned() }
+                Outcome::refused("the step is done already")
             } else {
                 self.run(plan, step, call, talk.refused, happened).await?
             };
@@ -255,16 +255,15 @@ impl<'a> Desk<'a> {
         let read = match Call::read(&call.name, &call.arguments_json) {
             Ok(read) => read,
             Err(wrong) => {
-                let outcome = Outcome { ok: false, message: wrong };
-                if matches!(call.name.as_str(), "str_replace" | "insert" | "create" | "delete") {
+                let outcome = Outcome::refused(wrong);
+                if tools::edits(&call.name) {
                     happened.push(edit_event(step, &call.name, &step.path, &outcome));
                 }
                 return Ok(outcome);
             }
         };
         if read == Call::Done && refused {
-            let message = "a call in the same message was refused; look at its result, then call done".to_owned();
-            return Ok(Outcome { ok: false, message });
+            return Ok(Outcome::refused("a call in the same message was refused; look at its result, then call done"));
         }
         if let Some(path) = read.path().map(str::to_owned) {
             self.load(plan, &path).await?;

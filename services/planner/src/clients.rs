@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use slipway_edits::MAX_EDITED;
 use slipway_proto::embedding::{SelectFilesRequest, embedding_service_client::EmbeddingServiceClient};
 use slipway_proto::filestore::{
     CommitRevisionRequest, DeleteFile, FileChange, GetRevisionRequest, GetWorkspaceRequest, ListFilesRequest,
@@ -17,7 +18,6 @@ use slipway_rpc::{Channel, Ctx, Fault, Reason};
 use uuid::Uuid;
 
 use crate::edit::overlay::Content;
-use crate::edit::tools::MAX_FILE_BYTES;
 use crate::model::{Base, FileContent, Plan, StepFile};
 use crate::prompt::ToolSpec;
 
@@ -114,7 +114,7 @@ impl Neighbours {
             if let Some(Part::Chunk(chunk)) = message.part {
                 bytes.extend_from_slice(&chunk);
             }
-            if bytes.len() > MAX_FILE_BYTES {
+            if bytes.len() > MAX_EDITED {
                 return Ok(Content::Unreadable("is larger than 3 MiB".to_owned()));
             }
         }

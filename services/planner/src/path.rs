@@ -1,40 +1,15 @@
-//! Paths as the file store takes them: relative, clean, in Unicode normal form C.
+//! Paths as models write them, and the parts of paths. What the file store takes as a path is said in [`slipway_edits`].
 
-use unicode_normalization::UnicodeNormalization;
-
-const MAX_BYTES: usize = 1024;
-const MAX_PART_BYTES: usize = 255;
+use slipway_edits::{check_path, nfc};
 
 /// The path in its one spelling; the error says what is wrong with it.
 pub(crate) fn clean(path: &str) -> Result<String, String> {
-    let trimmed = path.trim();
-    let mut rest = trimmed;
+    let mut rest = path.trim();
     while let Some(less) = rest.strip_prefix("./") {
         rest = less;
     }
-    let path: String = rest.nfc().collect();
-    let wrong = |what: &str| Err(format!("the path `{}` {what}", shown(trimmed)));
-    if path.is_empty() {
-        return Err("a path is empty".to_owned());
-    }
-    if path.starts_with('/') {
-        return wrong("is absolute; paths are relative to the workspace");
-    }
-    if path.len() > MAX_BYTES {
-        return wrong("is longer than 1,024 bytes");
-    }
-    if path.chars().any(|c| c.is_control() || matches!(c, '\\' | ':')) {
-        return wrong("holds a control character, a backslash or a colon");
-    }
-    for part in path.split('/') {
-        match part {
-            "" => return wrong("has an empty part"),
-            "." | ".." => return wrong("has a part `.` or `..`"),
-            _ if part.len() > MAX_PART_BYTES => return wrong("has a part longer than 255 bytes"),
-            _ => {}
-        }
-    }
-    Ok(path)
+    let path = nfc(rest);
+    check_path(&path).map(|()| path).map_err(|e| e.to_string())
 }
 
 /// The folder of a path; empty at the top.
@@ -45,10 +20,6 @@ pub(crate) fn folder(path: &str) -> &str {
 /// The last part of a path.
 pub(crate) fn name(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
-}
-
-fn shown(path: &str) -> String {
-    path.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(120).collect()
 }
 
 #[cfg(test)]
@@ -79,17 +50,18 @@ mod tests {
             ("  ", "empty"),
             ("./", "empty"),
             ("/etc/passwd", "absolute"),
-            ("../x", "`.` or `..`"),
-            ("a/../b", "`.` or `..`"),
-            ("a/./b", "`.` or `..`"),
+            ("../x", "leaves the workspace"),
+            ("a/../b", "leaves the workspace"),
+            ("a/./b", "the part `.`"),
             ("a//b", "empty part"),
             ("a/", "empty part"),
             ("a\\b", "backslash"),
             ("C:/x", "colon"),
             ("a\0b", "control"),
             ("a\nb", "control"),
-            (long.as_str(), "1,024"),
+            (long.as_str(), "1024 bytes"),
             (part.as_str(), "255"),
+            ("con.yaml", "a device on Windows"),
         ] {
             let error = clean(given).expect_err(given);
             assert!(error.contains(why), "{given:?}: {error}");

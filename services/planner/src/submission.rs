@@ -329,7 +329,7 @@ mod tests {
         refused(&step("Values.yaml", "create"), "only in case");
         refused(&step("values.yaml/x", "create"), "a folder of");
         refused(&step("templates", "create"), "is a folder");
-        refused(&step("../x", "create"), "`.` or `..`");
+        refused(&step("../x", "create"), "leaves the workspace");
         refused(&step("/etc/passwd", "update"), "absolute");
         refused(&step("values.yaml", "explode"), "must be create, update or delete");
         refused(r#"{"steps":[{"path":"values.yaml","action":"update"}]}"#, "has no reason");

@@ -1,25 +1,28 @@
-//! The edit tools: `view`, `str_replace`, `insert`, `create`, `delete`, `done`. One module, so that what a tool does and
-//! what it refuses is the same for every model. A refused call changes nothing and says why.
+//! The tools that a model edits with: `view`, `str_replace`, `insert`, `edit`, `create`, `delete`, `done`. What an edit means
+//! and where it goes is the edit engine's business, [`slipway_edits`]; what is added here is that a step changes its own file
+//! only, in the way that the plan says, and leaves it sound. A refused call changes nothing and says why.
 
-use serde::Deserialize;
+mod read;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use slipway_edits::{Change, Done, Edit, Format, Parser, Refusal, Rung, apply, view};
 
 use super::overlay::{Content, Overlay};
 use super::syntax;
-use super::text::{Mismatch, Text};
 use crate::model::{Step, StepAction};
 
-/// The most bytes of a file that the file store takes by a commit.
-pub(crate) const MAX_FILE_BYTES: usize = 3 * 1024 * 1024;
 const MAX_VIEW_BYTES: usize = 64 * 1024;
 
 /// A call of a tool, with its arguments read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     View { path: String, start: Option<usize>, end: Option<usize> },
-    Replace { path: String, old: String, new: String },
-    Insert { path: String, line: usize, text: String },
-    Create { path: String, content: String },
-    Delete { path: String },
+    Edit { tool: &'static str, edit: Edit },
+    /// Edits in whichever format they are written.
+    Text { path: String, text: String },
     Done,
 }
 
@@ -37,7 +40,7 @@ impl Outcome {
         Outcome { ok: true, message: message.into() }
     }
 
-    fn refused(message: impl Into<String>) -> Outcome {
+    pub(crate) fn refused(message: impl Into<String>) -> Outcome {
         Outcome { ok: false, message: message.into() }
     }
 
@@ -47,40 +50,31 @@ impl Outcome {
     }
 }
 
+/// True for a tool that edits.
+pub(crate) fn edits(tool: &str) -> bool {
+    matches!(tool, "str_replace" | "insert" | "edit" | "create" | "delete")
+}
+
 impl Call {
-    /// Reads a model's call. The error is for the model.
-    pub(crate) fn read(name: &str, arguments: &str) -> Result<Call, String> {
-        let call = match name {
-            "view" => read::<ViewArgs>(arguments)?.into(),
-            "str_replace" => read::<ReplaceArgs>(arguments)?.into(),
-            "insert" => read::<InsertArgs>(arguments)?.into(),
-            "create" => read::<CreateArgs>(arguments)?.into(),
-            "delete" => Call::Delete { path: clean(&read::<DeleteArgs>(arguments)?.path) },
-            "done" => Call::Done,
-            _ => return Err(format!("there is no tool `{name}`; use view, str_replace, insert, create, delete or done")),
-        };
-        Ok(call)
+    /// The call that deletes a file.
+    pub(crate) fn delete(path: &str) -> Call {
+        Call::Edit { tool: "delete", edit: Edit::Delete { path: path.to_owned(), lines: None } }
     }
 
     /// The tool's name where the call edits; nothing for `view` and `done`.
     pub(crate) fn edits(&self) -> Option<&'static str> {
         match self {
             Call::View { .. } | Call::Done => None,
-            Call::Replace { .. } => Some("str_replace"),
-            Call::Insert { .. } => Some("insert"),
-            Call::Create { .. } => Some("create"),
-            Call::Delete { .. } => Some("delete"),
+            Call::Edit { tool, .. } => Some(tool),
+            Call::Text { .. } => Some("edit"),
         }
     }
 
     /// The file that it is about.
     pub(crate) fn path(&self) -> Option<&str> {
         match self {
-            Call::View { path, .. }
-            | Call::Replace { path, .. }
-            | Call::Insert { path, .. }
-            | Call::Create { path, .. }
-            | Call::Delete { path } => Some(path),
+            Call::View { path, .. } | Call::Text { path, .. } => Some(path),
+            Call::Edit { edit, .. } => Some(edit.path()),
             Call::Done => None,
         }
     }
@@ -91,11 +85,9 @@ impl Call {
             return Outcome::refused(format!("this step may change only `{}`", step.path));
         }
         let result = match self {
-            Call::View { path, start, end } => view(overlay, path, *start, *end),
-            Call::Replace { path, old, new } => replace(overlay, path, old, new),
-            Call::Insert { path, line, text } => insert(overlay, path, *line, text),
-            Call::Create { path, content } => create(overlay, step, path, content),
-            Call::Delete { path } => delete(overlay, step, path),
+            Call::View { path, start, end } => show(overlay, path, *start, *end),
+            Call::Edit { edit, .. } => make(overlay, step, std::slice::from_ref(edit)),
+            Call::Text { text, .. } => parse(&step.path, text).and_then(|edits| make(overlay, step, &edits)),
             Call::Done => done(overlay, step),
         };
         match result {
@@ -105,98 +97,103 @@ impl Call {
     }
 }
 
-fn view(overlay: &Overlay, path: &str, start: Option<usize>, end: Option<usize>) -> Result<String, String> {
-    let text = Text::of(text_of(overlay, path)?);
-    let count = text.line_count();
-    let (first, last) = (start.unwrap_or(1).max(1), end.unwrap_or(count).min(count));
-    if count == 0 {
-        return Ok(format!("`{path}` is empty"));
+fn show(overlay: &Overlay, path: &str, start: Option<usize>, end: Option<usize>) -> Result<String, String> {
+    let text = match overlay.find(path) {
+        Some(Content::Text(text)) => text,
+        Some(Content::Unreadable(why)) => return Err(format!("`{path}` {why}")),
+        None => return Err(format!("there is no file `{path}`")),
+    };
+    let (first, last) = (start.unwrap_or(1).max(1), end.unwrap_or(usize::MAX));
+    let view = view(text, first, last, MAX_VIEW_BYTES).map_err(|count| {
+        let last = last.min(count);
+        format!("`{path}` has {count} lines; there is nothing from {first} to {last}")
+    })?;
+    let Some((shown_last, _)) = view.lines.last() else { return Ok(format!("`{path}` is empty")) };
+    let mut shown = format!("lines {first} to {shown_last} of {} of `{path}`\n", view.total);
+    for (number, line) in &view.lines {
+        let _ = writeln!(shown, "{number:>6}\t{line}");
     }
-    if first > count || first > last {
-        return Err(format!("`{path}` has {count} lines; there is nothing from {first} to {}", end.unwrap_or(count)));
+    if view.truncated {
+        let _ = writeln!(shown, "… cut at line {shown_last}; view the rest by start_line");
     }
-    let mut shown = String::new();
-    for (index, line) in text.seen().lines().enumerate().take(last).skip(first - 1) {
-        if shown.len() + line.len() > MAX_VIEW_BYTES {
-            shown.push_str(&format!("… cut at line {}; view the rest by start_line", index + 1));
-            break;
+    Ok(shown)
+}
+
+fn parse(path: &str, text: &str) -> Result<Vec<Edit>, String> {
+    let mut parser = Parser::new(Format::Auto, Some(path.to_owned()));
+    parser.push(text.as_bytes());
+    parser.finish().map_err(|refusal| refusal.to_string())
+}
+
+/// Makes edits of the step's file, all of them or none, unless they break it.
+fn make(overlay: &mut Overlay, step: &Step, edits: &[Edit]) -> Result<String, String> {
+    let path = step.path.as_str();
+    if edits.iter().flat_map(Edit::paths).any(|other| other != path) {
+        return Err(format!("this step may change only `{path}`"));
+    }
+    let deletes = |edit: &Edit| matches!(edit, Edit::Delete { .. });
+    match step.action {
+        StepAction::Update if edits.iter().any(deletes) => {
+            return Err(format!("this step is to update `{path}`, not to delete it"));
         }
-        shown.push_str(&format!("{:>6}\t{line}\n", index + 1));
-    }
-    Ok(format!("lines {first} to {last} of {count} of `{path}`\n{shown}"))
-}
-
-fn replace(overlay: &mut Overlay, path: &str, old: &str, new: &str) -> Result<String, String> {
-    let before = text_of(overlay, path)?;
-    if old.is_empty() {
-        return Err("old_str is empty; give the text to replace, or use insert".to_owned());
-    }
-    if old == new {
-        return Err("old_str and new_str are the same; nothing would change".to_owned());
-    }
-    let (after, line) = Text::of(before).replace(old, new).map_err(|mismatch| explain(path, &mismatch))?;
-    if after == before {
-        return Err("nothing would change".to_owned());
-    }
-    store(overlay, path, after)?;
-    Ok(format!("replaced at line {line} of `{path}`"))
-}
-
-fn explain(path: &str, mismatch: &Mismatch) -> String {
-    match mismatch {
-        Mismatch::None { similar_line: None } => {
-            format!("old_str occurs 0 times in `{path}`; view the file and copy the text exactly")
+        StepAction::Update | StepAction::Delete if !overlay.exists(path) && !edits.iter().all(deletes) => {
+            return Err(format!("this step is to {} `{path}`, not to create it", step.action.as_str()));
         }
-        Mismatch::None { similar_line: Some(line) } => {
-            format!("old_str occurs 0 times in `{path}`; the text at line {line} differs only in white space: copy it exactly")
+        _ => {}
+    }
+    let before = match overlay.find(path) {
+        Some(Content::Unreadable(why)) if !edits.iter().all(deletes) => return Err(format!("`{path}` {why}")),
+        Some(Content::Text(text)) => Some(Bytes::copy_from_slice(text.as_bytes())),
+        // What is only deleted need not be known.
+        _ => overlay.exists(path).then(Bytes::new),
+    };
+    let mut batch = apply(BTreeMap::from([(path.to_owned(), before)]), edits, &mut |_, _| {});
+    let made: Vec<Done> = batch.outcomes.into_iter().collect::<Result<_, _>>().map_err(|refusal| explain(&refusal))?;
+    match batch.changes.pop() {
+        Some(Change::Write { content, .. }) => {
+            let text = String::from_utf8_lossy(&content).into_owned();
+            syntax::check_edit(path, overlay.find_text(path), &text).map_err(|e| {
+                format!("the edit was not made, `{path}` would be {e}; make changes that belong together in one edit")
+            })?;
+            let created = !overlay.exists(path);
+            let lines = text.lines().count();
+            overlay.write(path, text);
+            Ok(if created { format!("created `{path}` with {lines} lines") } else { tell(path, &made) })
         }
-        Mismatch::Many { lines } => {
-            let shown: Vec<String> = lines.iter().take(20).map(usize::to_string).collect();
-            let count = lines.len();
-            let more = if count > 20 { ", …" } else { "" };
-            format!(
-                "old_str occurs {count} times in `{path}` (at lines {}{more}); add lines around it until it is unique",
-                shown.join(", ")
-            )
+        Some(_) => {
+            overlay.delete(path);
+            Ok(format!("deleted `{path}`"))
+        }
+        None => Err("nothing would change".to_owned()),
+    }
+}
+
+/// Which lines were changed, and what was overlooked to find them.
+fn tell(path: &str, made: &[Done]) -> String {
+    let lines = |done: &Done| match done.lines {
+        Some((first, last)) if first == last => format!("line {first}"),
+        Some((first, last)) => format!("lines {first} to {last}"),
+        None => "everything".to_owned(),
+    };
+    let all: Vec<String> = made.iter().map(lines).collect();
+    let but_for = match made.iter().map(|done| done.rung).max() {
+        Some(Rung::TrailingBlanks) => ", found but for blanks at the ends of lines",
+        Some(Rung::Indentation) => ", found but for the indentation",
+        _ => "",
+    };
+    format!("changed {} of `{path}`{but_for}", all.join(", "))
+}
+
+/// A refusal with what is near to the text that was sought.
+fn explain(refusal: &Refusal) -> String {
+    let mut text = refusal.to_string();
+    if let Refusal::NotFound { candidates, already: None, .. } = refusal {
+        for candidate in candidates {
+            let (first, last) = (candidate.first_line, candidate.last_line);
+            let _ = write!(text, "\nlines {first} to {last}, as sought (-) and as they are (+):\n{}", candidate.diff.trim_end());
         }
     }
-}
-
-fn insert(overlay: &mut Overlay, path: &str, line: usize, text: &str) -> Result<String, String> {
-    let before = text_of(overlay, path)?;
-    if text.is_empty() {
-        return Err("text is empty; nothing would change".to_owned());
-    }
-    let after = Text::of(before)
-        .insert(line, text)
-        .map_err(|count| format!("`{path}` has {count} lines; line {line} is beyond its end"))?;
-    store(overlay, path, after)?;
-    Ok(match line {
-        0 => format!("inserted at the top of `{path}`"),
-        _ => format!("inserted after line {line} of `{path}`"),
-    })
-}
-
-fn create(overlay: &mut Overlay, step: &Step, path: &str, content: &str) -> Result<String, String> {
-    if overlay.exists(path) {
-        return Err(format!("`{path}` exists already; change it with str_replace or insert"));
-    }
-    if step.action != StepAction::Create {
-        return Err(format!("this step is to {} `{path}`, not to create it", step.action.as_str()));
-    }
-    store(overlay, path, content.to_owned())?;
-    Ok(format!("created `{path}` with {} lines", Text::of(content).line_count()))
-}
-
-fn delete(overlay: &mut Overlay, step: &Step, path: &str) -> Result<String, String> {
-    if !overlay.exists(path) {
-        return Err(format!("there is no file `{path}`"));
-    }
-    if step.action == StepAction::Update {
-        return Err(format!("this step is to update `{path}`, not to delete it"));
-    }
-    overlay.delete(path);
-    Ok(format!("deleted `{path}`"))
+    text
 }
 
 fn done(overlay: &Overlay, step: &Step) -> Result<String, String> {
@@ -207,283 +204,5 @@ fn done(overlay: &Overlay, step: &Step) -> Result<String, String> {
     }
 }
 
-/// Takes an edit, unless it breaks the file.
-fn store(overlay: &mut Overlay, path: &str, after: String) -> Result<(), String> {
-    if after.len() > MAX_FILE_BYTES {
-        return Err(format!("`{path}` would have {} bytes; a plan's file has at most {MAX_FILE_BYTES}", after.len()));
-    }
-    if after.contains('\0') {
-        return Err("the text holds a NUL character".to_owned());
-    }
-    syntax::check_edit(path, overlay.find_text(path), &after)
-        .map_err(|e| format!("the edit was not made, `{path}` would be {e}; make changes that belong together in one edit"))?;
-    overlay.write(path, after);
-    Ok(())
-}
-
-fn text_of<'a>(overlay: &'a Overlay, path: &str) -> Result<&'a str, String> {
-    match overlay.find(path) {
-        Some(Content::Text(text)) => Ok(text),
-        Some(Content::Unreadable(why)) => Err(format!("`{path}` {why}")),
-        None => Err(format!("there is no file `{path}`")),
-    }
-}
-
-fn clean(path: &str) -> String {
-    let path = path.trim();
-    path.strip_prefix("./").unwrap_or(path).to_owned()
-}
-
-fn read<T: for<'de> Deserialize<'de>>(arguments: &str) -> Result<T, String> {
-    let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
-    serde_json::from_str(arguments).map_err(|e| format!("the arguments cannot be read: {e}"))
-}
-
-#[derive(Deserialize)]
-struct ViewArgs {
-    path: String,
-    start_line: Option<usize>,
-    end_line: Option<usize>,
-}
-
-#[derive(Deserialize)]
-struct ReplaceArgs {
-    path: String,
-    old_str: String,
-    #[serde(default)]
-    new_str: String,
-}
-
-#[derive(Deserialize)]
-struct InsertArgs {
-    path: String,
-    #[serde(alias = "insert_line")]
-    line: usize,
-    #[serde(alias = "new_str", alias = "insert_text")]
-    text: String,
-}
-
-#[derive(Deserialize)]
-struct CreateArgs {
-    path: String,
-    #[serde(alias = "file_text")]
-    content: String,
-}
-
-#[derive(Deserialize)]
-struct DeleteArgs {
-    path: String,
-}
-
-impl From<ViewArgs> for Call {
-    fn from(a: ViewArgs) -> Call {
-        Call::View { path: clean(&a.path), start: a.start_line, end: a.end_line }
-    }
-}
-
-impl From<ReplaceArgs> for Call {
-    fn from(a: ReplaceArgs) -> Call {
-        Call::Replace { path: clean(&a.path), old: a.old_str, new: a.new_str }
-    }
-}
-
-impl From<InsertArgs> for Call {
-    fn from(a: InsertArgs) -> Call {
-        Call::Insert { path: clean(&a.path), line: a.line, text: a.text }
-    }
-}
-
-impl From<CreateArgs> for Call {
-    fn from(a: CreateArgs) -> Call {
-        Call::Create { path: clean(&a.path), content: a.content }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::StepState;
-
-    const VALUES: &str = "gateway:\n  replicas: 1\n  image:\n    tag: \"1\"\nworker:\n  replicas: 1\n";
-
-    fn overlay() -> Overlay {
-        let names = ["values.yaml", "templates/d.yaml", "logo.png", "empty.txt"].map(str::to_owned);
-        let mut overlay = Overlay::over(names);
-        overlay.load("values.yaml", Content::Text(VALUES.into()));
-        overlay.load("templates/d.yaml", Content::Text("{{ if .x }}\na: 1\n{{ end }}\n".into()));
-        overlay.load("logo.png", Content::Unreadable("is not text".into()));
-        overlay.load("empty.txt", Content::Text(String::new()));
-        overlay
-    }
-
-    fn step(path: &str, action: StepAction) -> Step {
-        Step { number: 1, path: path.into(), action, reason: "because".into(), state: StepState::Pending }
-    }
-
-    fn run(overlay: &mut Overlay, step: &Step, name: &str, arguments: &str) -> Outcome {
-        match Call::read(name, arguments) {
-            Ok(call) => call.run(step, overlay),
-            Err(e) => Outcome::refused(e),
-        }
-    }
-
-    /// Runs one call on a fresh overlay and returns what it left of the step's file.
-    fn once(path: &str, action: StepAction, name: &str, arguments: serde_json::Value) -> (Outcome, Option<String>) {
-        let mut overlay = overlay();
-        let outcome = run(&mut overlay, &step(path, action), name, &arguments.to_string());
-        (outcome, overlay.find_text(path).map(str::to_owned))
-    }
-
-    fn refused(path: &str, action: StepAction, name: &str, arguments: serde_json::Value, part: &str) {
-        let before = overlay().find_text(path).map(str::to_owned);
-        let (outcome, after) = once(path, action, name, arguments.clone());
-        assert!(!outcome.ok && outcome.reply().starts_with("error: "), "{name} {arguments}: {outcome:?}");
-        assert!(outcome.message.contains(part), "{name} {arguments}: {}", outcome.message);
-        assert_eq!(before, after, "a refused call changes nothing");
-    }
-
-    #[test]
-    fn str_replace_wants_a_unique_match() {
-        let args = |old: &str, new: &str| serde_json::json!({"path": "values.yaml", "old_str": old, "new_str": new});
-        let (outcome, text) =
-            once("values.yaml", StepAction::Update, "str_replace", args("gateway:\n  replicas: 1", "gateway:\n  replicas: 3"));
-        assert_eq!(outcome.reply(), "ok: replaced at line 1 of `values.yaml`");
-        assert!(text.unwrap().starts_with("gateway:\n  replicas: 3\n"));
-        let refuse = |old: &str, new: &str, part| refused("values.yaml", StepAction::Update, "str_replace", args(old, new), part);
-        refuse("replicas: 1", "replicas: 3", "occurs 2 times in `values.yaml` (at lines 2, 6)");
-        refuse("replicas: 9", "replicas: 3", "occurs 0 times");
-        refuse("gateway:\n    replicas:  1", "x", "differs only in white space");
-        refuse("", "x", "old_str is empty");
-        refuse("gateway", "gateway", "the same");
-        refuse("gateway:\n  replicas: 1", "gateway:\n replicas: [", "would be not valid YAML");
-        refuse("gateway:\n  replicas: 1", "gateway:\n  replicas: 1\n  replicas: 2", "occurs twice");
-        refuse("gateway:", "gate\0way:", "NUL");
-    }
-
-    #[test]
-    fn only_the_file_of_the_step_is_changed() {
-        let other = serde_json::json!({"path": "templates/d.yaml", "old_str": "a: 1", "new_str": "a: 2"});
-        refused("values.yaml", StepAction::Update, "str_replace", other, "may change only `values.yaml`");
-        for path in ["../values.yaml", "/values.yaml", "Values.yaml", ""] {
-            refused(
-                "values.yaml",
-                StepAction::Update,
-                "insert",
-                serde_json::json!({"path": path, "line": 0, "text": "x"}),
-                "may change only",
-            );
-        }
-        let (outcome, _) = once("values.yaml", StepAction::Update, "view", serde_json::json!({"path": "templates/d.yaml"}));
-        assert!(outcome.ok, "looking is free");
-        let dotted = serde_json::json!({"path": "./values.yaml", "line": 0, "text": "# top"});
-        assert!(once("values.yaml", StepAction::Update, "insert", dotted).0.ok);
-    }
-
-    #[test]
-    fn insert_counts_lines() {
-        let args = |line: u32, text: &str| serde_json::json!({"path": "values.yaml", "line": line, "text": text});
-        let (outcome, text) = once("values.yaml", StepAction::Update, "insert", args(2, "  port: 80"));
-        assert_eq!(outcome.message, "inserted after line 2 of `values.yaml`");
-        assert!(text.unwrap().starts_with("gateway:\n  replicas: 1\n  port: 80\n  image:"));
-        assert!(once("values.yaml", StepAction::Update, "insert", args(6, "last: 1")).0.ok);
-        refused("values.yaml", StepAction::Update, "insert", args(7, "x: 1"), "has 6 lines; line 7 is beyond");
-        refused("values.yaml", StepAction::Update, "insert", args(0, ""), "text is empty");
-        refused(
-            "values.yaml",
-            StepAction::Update,
-            "insert",
-            serde_json::json!({"path": "values.yaml", "line": -1, "text": "x"}),
-            "cannot be read",
-        );
-        let empty = serde_json::json!({"path": "empty.txt", "line": 0, "text": "x"});
-        assert_eq!(once("empty.txt", StepAction::Update, "insert", empty).1.as_deref(), Some("x\n"));
-    }
-
-    #[test]
-    fn create_is_for_files_that_are_not_there() {
-        let args = |path: &str, content: &str| serde_json::json!({"path": path, "content": content});
-        let (outcome, text) = once("templates/i.yaml", StepAction::Create, "create", args("templates/i.yaml", "a: {{ .x }}\n"));
-        assert_eq!(
-            (outcome.message.as_str(), text.as_deref()),
-            ("created `templates/i.yaml` with 1 lines", Some("a: {{ .x }}\n"))
-        );
-        refused("values.yaml", StepAction::Update, "create", args("values.yaml", "a: 1"), "exists already");
-        refused("templates/i.yaml", StepAction::Create, "create", args("templates/i.yaml", "{{ if }}"), "has no `{{ end }}`");
-        refused("gone.yaml", StepAction::Update, "create", args("gone.yaml", "a: 1"), "not to create it");
-        let big = "x".repeat(MAX_FILE_BYTES + 1);
-        refused("big.txt", StepAction::Create, "create", args("big.txt", &big), "at most");
-        assert!(once("empty.yaml", StepAction::Create, "create", args("empty.yaml", "")).0.ok, "an empty file is a file");
-    }
-
-    #[test]
-    fn delete_is_for_steps_that_delete() {
-        let args = serde_json::json!({"path": "values.yaml"});
-        refused("values.yaml", StepAction::Update, "delete", args.clone(), "not to delete it");
-        assert_eq!(once("values.yaml", StepAction::Delete, "delete", args).1, None);
-        refused("no.yaml", StepAction::Delete, "delete", serde_json::json!({"path": "no.yaml"}), "there is no file");
-    }
-
-    #[test]
-    fn a_created_file_may_be_changed_and_made_anew() {
-        let (mut overlay, step) = (overlay(), step("n.yaml", StepAction::Create));
-        assert!(!run(&mut overlay, &step, "done", "{}").ok, "nothing is created yet");
-        assert!(run(&mut overlay, &step, "create", r#"{"path":"n.yaml","content":"a: 1\n"}"#).ok);
-        assert!(run(&mut overlay, &step, "str_replace", r#"{"path":"n.yaml","old_str":"1","new_str":"2"}"#).ok);
-        assert!(run(&mut overlay, &step, "delete", r#"{"path":"n.yaml"}"#).ok);
-        assert!(run(&mut overlay, &step, "create", r#"{"path":"n.yaml","content":"b: 1\n"}"#).ok);
-        assert_eq!(run(&mut overlay, &step, "done", "").reply(), "ok: the step is done");
-        assert_eq!(overlay.find_text("n.yaml"), Some("b: 1\n"));
-    }
-
-    #[test]
-    fn view_numbers_lines() {
-        let view = |args: serde_json::Value| once("values.yaml", StepAction::Update, "view", args).0;
-        let shown = view(serde_json::json!({"path": "values.yaml", "start_line": 2, "end_line": 3}));
-        assert_eq!(shown.message, "lines 2 to 3 of 6 of `values.yaml`\n     2\t  replicas: 1\n     3\t  image:\n");
-        assert!(view(serde_json::json!({"path": "values.yaml", "end_line": 99})).message.contains("     6\t"));
-        assert!(view(serde_json::json!({"path": "empty.txt"})).message.contains("is empty"));
-        for (args, part) in [
-            (serde_json::json!({"path": "values.yaml", "start_line": 9}), "has 6 lines"),
-            (serde_json::json!({"path": "values.yaml", "start_line": 4, "end_line": 2}), "nothing from 4 to 2"),
-            (serde_json::json!({"path": "nope.yaml"}), "there is no file"),
-            (serde_json::json!({"path": "logo.png"}), "is not text"),
-        ] {
-            refused("values.yaml", StepAction::Update, "view", args, part);
-        }
-        let mut long = overlay();
-        long.write("long.txt", "0123456789abcdef\n".repeat(10_000));
-        let cut = run(&mut long, &step("long.txt", StepAction::Update), "view", r#"{"path":"long.txt"}"#);
-        assert!(cut.ok && cut.message.len() < 2 * MAX_VIEW_BYTES && cut.message.contains("cut at line"));
-    }
-
-    #[test]
-    fn bad_calls_are_told_to_the_model() {
-        for (name, arguments, part) in [
-            ("rm", "{}", "there is no tool `rm`"),
-            ("str_replace", "{\"path\":", "cannot be read"),
-            ("str_replace", "{\"path\":\"a\"}", "old_str"),
-            ("create", "", "path"),
-            ("view", "[]", "cannot be read"),
-        ] {
-            let error = Call::read(name, arguments).unwrap_err();
-            assert!(error.contains(part), "{name}: {error}");
-        }
-        assert_eq!(Call::read("done", "not json").unwrap(), Call::Done);
-        assert_eq!(
-            Call::read("insert", r#"{"path":" ./a ","insert_line":1,"new_str":"x","extra":true}"#).unwrap(),
-            Call::Insert { path: "a".into(), line: 1, text: "x".into() }
-        );
-    }
-
-    #[test]
-    fn crlf_files_stay_crlf() {
-        let mut overlay = Overlay::over(["a.yaml".to_owned()]);
-        overlay.load("a.yaml", Content::Text("\u{feff}a: 1\r\nb: 2\r\n".into()));
-        let step = step("a.yaml", StepAction::Update);
-        assert!(
-            run(&mut overlay, &step, "str_replace", r#"{"path":"a.yaml","old_str":"a: 1\nb: 2","new_str":"a: 3\nb: 2\nc: 4"}"#)
-                .ok
-        );
-        assert_eq!(overlay.find_text("a.yaml"), Some("\u{feff}a: 3\r\nb: 2\r\nc: 4\r\n"));
-    }
-}
+mod tests;

@@ -160,7 +160,7 @@ async fn a_refused_edit_is_told_and_corrected() {
     );
     let prompt = suite.world.last_prompt();
     for part in [
-        "occurs 2 times",
+        "is 2 times in",
         "a call in the same message was refused",
         "not valid YAML",
         "may change only `values.yaml`",

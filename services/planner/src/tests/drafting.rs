@@ -96,7 +96,7 @@ async fn a_plan_that_stays_wrong_fails() {
     let plan = last_plan(&events);
     assert_eq!((plan.state(), names(&events).last()), (proto::PlanState::Failed, Some(&"failed")));
     let (reason, message) = failure(&plan);
-    assert!(reason == "PLAN_UNUSABLE" && message.contains("`.` or `..`"), "{message}");
+    assert!(reason == "PLAN_UNUSABLE" && message.contains("leaves the workspace"), "{message}");
     assert_eq!(plan.usage.unwrap().input_tokens, 300);
 }
 

@@ -90,6 +90,26 @@ fn killed_in_the_second_step() {
     assert!(world.last_prompt().contains("replicas: 3"), "and seen by the next");
 }
 
+/// What a step did before it ended is nowhere but in the process that dies: the step begins again on the file as it was.
+#[test]
+fn killed_between_two_edits() {
+    let (dir, world) = (tempfile::tempdir().unwrap(), World::new());
+    let edits = |text: &str| serde_json::json!({"path": "values.yaml", "edits": text});
+    let plan = die(dir.path(), &world, |w| {
+        w.say(fakes::calls(&[("edit", edits("<<<<<<< SEARCH\nworker:\n=======\nlabourer:\n>>>>>>> REPLACE\n"))]));
+        w.say(Reply::Hang);
+    });
+    assert_eq!(world.counts(), (0, 1), "nothing is to be seen of the edit");
+    let diff = "--- a/values.yaml\n+++ b/values.yaml\n@@ -71,2 +80,2 @@\n gateway:\n-  replicas: 1\n+  replicas: 3\n";
+    world.say(fakes::calls(&[("edit", edits(diff)), ("done", serde_json::json!({}))]));
+    world.say(fakes::create_file("templates/i.yaml", "kind: Ingress\n"));
+    let events = live(dir.path(), &world, &plan);
+    check_applied_once(&world, &events);
+    assert_eq!(world.text("values.yaml").unwrap(), "gateway:\n  replicas: 3\nworker:\n  replicas: 1\n");
+    assert_eq!(names(&events).iter().filter(|n| **n == "edit").count(), 3, "each edit that was made is told");
+    assert_eq!(world.counts(), (1, 2), "and all of them are one commit");
+}
+
 #[test]
 fn killed_between_the_commit_and_its_note() {
     for forget in [false, true] {
