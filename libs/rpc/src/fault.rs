@@ -258,6 +258,7 @@ fn code_of(reason: Reason) -> Code {
         R::DocumentUnreadable => Code::FailedPrecondition,
         R::EditMalformed => Code::InvalidArgument,
         R::SecretFound | R::ContentNotFound | R::UploadIncomplete | R::UploadCorrupt | R::UploadsFull => Code::FailedPrecondition,
+        R::OverlaysFull => Code::FailedPrecondition,
         R::ImportRefused | R::ExportUnsupported => Code::FailedPrecondition,
         R::ImportFailed => Code::Unavailable,
         R::UploadNotFound => Code::NotFound,

@@ -79,6 +79,8 @@ pub(crate) enum Error {
     OffsetBeyond { size: u64 },
     #[error("the project has {limit} uploads; finish and commit some, or delete them")]
     UploadsFull { limit: u64 },
+    #[error("the {quota} has {limit} overlays; commit some, or delete them")]
+    OverlaysFull { quota: &'static str, limit: u64 },
     #[error("{refusal}")]
     EditRefused { index: usize, refusal: Refusal },
     #[error("the request id was used for another payload")]
@@ -161,6 +163,9 @@ impl From<Error> for Fault {
                 Self::invalid(vec![Violation { field: "offset".to_owned(), description }])
             }
             Error::UploadsFull { limit } => Self::new(Reason::UploadsFull, message).with("limit", limit),
+            Error::OverlaysFull { quota, limit } => {
+                Self::new(Reason::OverlaysFull, message).with("quota", quota).with("limit", limit)
+            }
             Error::EditRefused { index, refusal } => refuse_edit(index, refusal, message),
             Error::RequestIdReused { first_id } => Self::new(Reason::RequestIdReused, message).with("first_id", first_id),
             Error::PageTokenInvalid => Self::new(Reason::PageTokenInvalid, message),

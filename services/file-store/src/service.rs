@@ -22,7 +22,6 @@ mod writing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use blake3::Hash;
 use moka::future::Cache;
@@ -37,7 +36,7 @@ use crate::error::Error;
 use crate::events;
 use crate::garbage::Collector;
 use crate::model::{At, Delta, Kept, Manifest, Pin, Rename, Revision, Tree, Workspace};
-use crate::settings::{ImportSettings, SecretScan, Settings, UploadSettings};
+use crate::settings::{ImportSettings, OverlaySettings, SecretScan, Settings, UploadSettings};
 use crate::store::{RequestKey, WorkspaceStore};
 use quotas::Quotas;
 use writing::Writing;
@@ -95,8 +94,7 @@ pub(crate) struct FileStore {
     /// Counts what this process committed.
     landed: tokio::sync::watch::Sender<u64>,
     quotas: Quotas,
-    /// An overlay that nobody changes for so long goes.
-    overlay_idle: Duration,
+    overlays: OverlaySettings,
     secret_scan: SecretScan,
     secrets: secrets::Remembered,
     uploads: UploadSettings,
@@ -121,7 +119,7 @@ impl FileStore {
         let renames = Cache::builder().weigher(weigh).max_capacity(RENAMES).build();
         let heavy = Arc::new(Semaphore::new(settings.heavy_calls));
         let quotas = Quotas::new(&settings.quotas);
-        let overlay_idle = settings.overlays.idle();
+        let overlays = settings.overlays.clone();
         let (secret_scan, secrets) = (settings.secrets, Cache::new(secrets::REMEMBERED));
         let uploads = settings.uploads.clone();
         let import = settings.import.clone();
@@ -136,7 +134,7 @@ impl FileStore {
             clock,
             landed: Default::default(),
             quotas,
-            overlay_idle,
+            overlays,
             secret_scan,
             secrets,
             uploads,

@@ -224,11 +224,15 @@ impl GcSettings {
 pub struct OverlaySettings {
     /// An overlay that nobody changes for so long goes, and with it what is not committed.
     pub idle_hours: u64,
+    /// How many overlays a workspace may have.
+    pub max_of_workspace: u64,
+    /// How many overlays the workspaces of a project may have together.
+    pub max_of_project: u64,
 }
 
 impl Default for OverlaySettings {
     fn default() -> Self {
-        Self { idle_hours: 14 * 24 }
+        Self { idle_hours: 14 * 24, max_of_workspace: 200, max_of_project: 2_000 }
     }
 }
 
@@ -238,10 +242,15 @@ impl OverlaySettings {
     }
 
     fn check(&self) -> Result<(), String> {
-        if (1..=87_600).contains(&self.idle_hours) {
-            return Ok(());
+        if !(1..=87_600).contains(&self.idle_hours) {
+            return Err("overlays.idle_hours must be between 1 and 87600, which is ten years".to_owned());
         }
-        Err("overlays.idle_hours must be between 1 and 87600, which is ten years".to_owned())
+        for (key, value) in [("max_of_workspace", self.max_of_workspace), ("max_of_project", self.max_of_project)] {
+            if !(1..=1_000_000).contains(&value) {
+                return Err(format!("overlays.{key} must be between 1 and 1000000"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -399,6 +408,8 @@ mod tests {
         assert!(bad.check().unwrap_err().contains("heavy_calls"));
         let bad: Settings = serde_json::from_str(r#"{"overlays": {"idle_hours": 0}}"#).unwrap();
         assert!(bad.check().unwrap_err().contains("overlays.idle_hours"));
+        let bad: Settings = serde_json::from_str(r#"{"overlays": {"max_of_project": 0}}"#).unwrap();
+        assert!(bad.check().unwrap_err().contains("overlays.max_of_project"));
         let bad: Settings = serde_json::from_str(r#"{"quotas": {"project_mib": 0}}"#).unwrap();
         assert!(bad.check().unwrap_err().contains("quotas.project_mib"));
         let bad = Settings { manifest_cache_mib: 65_537, ..Settings::default() };

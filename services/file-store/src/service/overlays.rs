@@ -224,6 +224,17 @@ impl FileStore {
         Ok(base)
     }
 
+    /// Refuses one more overlay where there are as many as there may be.
+    fn overlays_full(&self, of_workspace: u64, of_project: u64) -> Result<(), Error> {
+        let (workspace, project) = (self.overlays.max_of_workspace, self.overlays.max_of_project);
+        for (quota, count, limit) in [("workspace", of_workspace, workspace), ("project", of_project, project)] {
+            if count >= limit {
+                return Err(Error::OverlaysFull { quota, limit });
+            }
+        }
+        Ok(())
+    }
+
     /// Makes a new overlay of `overlay`, or version `from` become it, when everything that was written for it is there.
     /// `None` when there is no version `from` any more; for a new one, no workspace.
     async fn land_overlay(
@@ -253,7 +264,12 @@ impl FileStore {
                 return Ok(None);
             }
             match from {
-                None => write.create_overlay(ctx.project, &overlay).await?,
+                None => {
+                    let (of_workspace, of_project) =
+                        write.count_overlays(ctx.project, overlay.workspace_id, self.clock.now()).await?;
+                    self.overlays_full(of_workspace, of_project)?;
+                    write.create_overlay(ctx.project, &overlay).await?;
+                }
                 Some(from) if !write.change_overlay(ctx.project, from, &overlay).await? => return Ok(None),
                 Some(_) => {}
             }
@@ -273,7 +289,7 @@ impl FileStore {
     }
 
     fn overlay_expiry(&self, now: i64) -> i64 {
-        now.saturating_add(i64::try_from(self.overlay_idle.as_micros()).unwrap_or(i64::MAX))
+        now.saturating_add(i64::try_from(self.overlays.idle().as_micros()).unwrap_or(i64::MAX))
     }
 }
 

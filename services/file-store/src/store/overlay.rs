@@ -2,7 +2,7 @@
 
 use sea_orm::sea_query::{Expr, LockType};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
 };
 use slipway_rpc::ProjectId;
@@ -61,6 +61,18 @@ impl Write {
         let query = workspace::Entity::find_by_id(id).filter(workspace::Column::ProjectId.eq(project.0));
         let row = query.lock(LockType::KeyShare).one(self.tx.conn()).await.map_err(StorageError::from)?;
         Ok(row.is_some())
+    }
+
+    /// How many overlays a workspace and its project have. Until this transaction ends nobody else counts those of the project.
+    pub(crate) async fn count_overlays(&self, project: ProjectId, workspace: Uuid, now: i64) -> Result<(u64, u64), Error> {
+        self.charge(project, workspace, 0).await?;
+        let of_project = || {
+            let query = overlay::Entity::find().filter(overlay::Column::ProjectId.eq(project.0));
+            query.filter(overlay::Column::ExpireTime.gt(now))
+        };
+        let of_workspace = of_project().filter(overlay::Column::WorkspaceId.eq(workspace));
+        let of_workspace = of_workspace.count(self.tx.conn()).await.map_err(StorageError::from)?;
+        Ok((of_workspace, of_project().count(self.tx.conn()).await.map_err(StorageError::from)?))
     }
 
     pub(crate) async fn create_overlay(&self, project: ProjectId, overlay: &Overlay) -> Result<(), Error> {

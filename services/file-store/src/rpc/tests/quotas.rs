@@ -1,4 +1,5 @@
-//! Quotas: of a file, a workspace and a project, named when they are reached, and not to be passed by two at once.
+//! Quotas: of a file, a workspace and a project, of bytes and of overlays, named when they are reached, and not to be passed by
+//! two at once.
 
 use slipway_testkit::s3::S3;
 
@@ -58,6 +59,34 @@ async fn each_quota_is_named_when_it_is_reached() {
     let request = pb::DeleteWorkspaceRequest { workspace_id: one };
     user.client.clone().delete_workspace(user.ctx.request(request)).await.unwrap();
     user.commit_overlay(overlays::commit_of(&overlay.id)).await.unwrap();
+}
+
+#[tokio::test]
+async fn there_is_a_last_overlay() {
+    let overlays = crate::OverlaySettings { max_of_workspace: 2, max_of_project: 3, ..Default::default() };
+    let house = House::with(Settings { overlays, ..Settings::default() }).await;
+    let user = User::of(&house);
+    let (one, two) = (user.workspace("one").await.id, user.workspace("two").await.id);
+    let full = |result: Result<pb::Overlay, Status>| {
+        let (code, reason, facts) = refusal(result);
+        assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "OVERLAYS_FULL"));
+        (facts["quota"].clone(), facts["limit"].clone())
+    };
+    let of = |quota: &str, limit: &str| (quota.to_owned(), limit.to_owned());
+    let at_once = futures::future::join_all((0..6).map(|_| user.overlay(&one, ""))).await;
+    let (made, refused): (Vec<_>, Vec<_>) = at_once.into_iter().partition(Result::is_ok);
+    assert_eq!((made.len(), refused.len()), (2, 4));
+    assert!(refused.into_iter().all(|result| full(result) == of("workspace", "2")));
+    user.overlay(&two, "").await.unwrap();
+    assert_eq!(full(user.overlay(&two, "").await), of("project", "3"));
+    // What was made is changed and committed as ever; one that goes makes room; another project has its own.
+    let first = made.into_iter().find_map(Result::ok).unwrap();
+    user.change(&first.id, vec![write("a", "1")]).await;
+    user.commit_overlay(overlays::commit_of(&first.id)).await.unwrap();
+    user.overlay(&two, "").await.unwrap();
+    let stranger = User::of(&house);
+    let id = stranger.workspace("w").await.id;
+    stranger.overlay(&id, "").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
