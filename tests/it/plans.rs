@@ -251,7 +251,9 @@ async fn edits_come_as_models_write_them() {
     let events = approve(&client, &plan).await.unwrap();
     let told: Vec<(bool, &str)> = events
         .iter()
-        .filter_map(|e| if let Some(plan_event::Event::Edit(edit)) = &e.event { Some((edit.ok, edit.message.as_str())) } else { None })
+        .filter_map(|e| {
+            if let Some(plan_event::Event::Edit(edit)) = &e.event { Some((edit.ok, edit.message.as_str())) } else { None }
+        })
         .collect();
     for ((ok, message), (expected, part)) in told.iter().zip([
         (false, "the text to change is 2 times in \"values.yaml\", at lines 3, 5"),

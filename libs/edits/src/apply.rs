@@ -1,6 +1,6 @@
 //! Carries edits out on files, one after the other, and says of each what was done or why not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 
@@ -13,6 +13,7 @@ use super::prove::{self, Tail};
 use super::refusal::Refusal;
 use super::replace;
 use super::text::{BOM, Endings, Splice, Text, is_blank, trim_end, unix};
+use super::work::{MAX_WORK, Work};
 
 /// The most bytes of a file that edits make.
 pub const MAX_EDITED: usize = 3 << 20;
@@ -63,7 +64,7 @@ impl Change {
 /// What came of edits: all were made, or none.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// For each edit, in order.
+    /// For each edit, in order, up to the first that was refused.
     pub outcomes: Vec<Result<Done, Refusal>>,
     /// The changes to files, in order; empty when an edit was refused.
     pub changes: Vec<Change>,
@@ -72,16 +73,34 @@ pub struct Batch {
 /// Carries edits out on the files that they name: each content, or none for a file that is not there. `tell` sees each edit
 /// that was made with the contents, which are not kept.
 pub fn apply(files: BTreeMap<String, Option<Bytes>>, edits: &[Edit], tell: &mut dyn FnMut(&Done, Step<'_>)) -> Batch {
-    let mut desk = Desk { files, changes: Vec::new(), tell };
-    let outcomes: Vec<_> = edits.iter().map(|edit| desk.make(edit)).collect();
-    let changes = if outcomes.iter().all(Result::is_ok) { desk.changes } else { Vec::new() };
-    Batch { outcomes, changes }
+    apply_within(files, edits, tell, &Work::new(MAX_WORK))
+}
+
+/// As [`apply`], with the work that it may be.
+pub(super) fn apply_within(
+    files: BTreeMap<String, Option<Bytes>>,
+    edits: &[Edit],
+    tell: &mut dyn FnMut(&Done, Step<'_>),
+    work: &Work,
+) -> Batch {
+    let mut desk = Desk { files, changes: Vec::new(), tell, work };
+    let mut outcomes = Vec::with_capacity(edits.len());
+    for edit in edits {
+        let outcome = desk.make(edit);
+        let refused = outcome.is_err();
+        outcomes.push(outcome);
+        if refused {
+            return Batch { outcomes, changes: Vec::new() };
+        }
+    }
+    Batch { outcomes, changes: desk.changes }
 }
 
 struct Desk<'a> {
     files: BTreeMap<String, Option<Bytes>>,
     changes: Vec<Change>,
     tell: &'a mut dyn FnMut(&Done, Step<'_>),
+    work: &'a Work,
 }
 
 /// What became of a text.
@@ -98,6 +117,9 @@ impl Desk<'_> {
         }
         let path = edit.path();
         let before = self.find(path);
+        if !before.as_ref().is_none_or(|content| self.work.spend(cost(content))) {
+            return Err(Refusal::Exhausting);
+        }
         match edit {
             Edit::Delete { lines, .. } => self.delete(path, before, lines.as_deref()),
             Edit::Rename { new_path, .. } => self.rename(path, before, new_path),
@@ -105,7 +127,7 @@ impl Desk<'_> {
             Edit::Create { .. } => Err(Refusal::FileExists { path: path.to_owned() }),
             Edit::Write { content, .. } => {
                 let text = before.as_ref().map(|content| as_text(path, content)).transpose()?;
-                let written = text.map_or_else(|| Ok(whole(content)), |text| rewrite(text, content))?;
+                let written = text.map_or_else(|| Ok(whole(content)), |text| rewrite(text, content, self.work))?;
                 self.write(path, before, written)
             }
             Edit::Patch { blocks, .. } if before.as_ref().is_none_or(|b| b.is_empty()) && fills(blocks) => {
@@ -114,7 +136,7 @@ impl Desk<'_> {
             }
             Edit::Replace { .. } | Edit::Insert { .. } | Edit::Patch { .. } => {
                 let Some(content) = before.clone() else { return Err(Refusal::NoFile { path: path.to_owned() }) };
-                let written = change(edit, as_text(path, &content)?)?;
+                let written = change(edit, as_text(path, &content)?, self.work)?;
                 self.write(path, before, written)
             }
         }
@@ -131,7 +153,7 @@ impl Desk<'_> {
             let there = file.contents();
             if there.len() != lines.len() || there.iter().zip(lines).any(|(a, b)| trim_end(a) != trim_end(b)) {
                 let olds: Vec<&str> = lines.iter().map(String::as_str).collect();
-                let candidates = nearest::candidates(&olds, &there);
+                let candidates = nearest::candidates(&olds, &there, self.work);
                 return Err(Refusal::NotFound { path: path.to_owned(), candidates, already: None });
             }
         }
@@ -181,6 +203,12 @@ impl Desk<'_> {
     }
 }
 
+/// What reading and writing a content costs: it is looked at several times, by its lines.
+fn cost(content: &[u8]) -> u64 {
+    let lines = content.iter().filter(|b| **b == b'\n').count();
+    (content.len() / 64 + 4 * lines) as u64
+}
+
 /// The lines between what both contents begin and end with.
 fn changed_lines(before: &[u8], after: &[u8]) -> Option<(usize, usize)> {
     if before == after {
@@ -216,11 +244,11 @@ fn fills(blocks: &[Block]) -> bool {
 }
 
 /// A whole new content, with the byte order mark, the line ends and the end that the file has.
-fn rewrite(before: &str, content: &str) -> Result<Written, Refusal> {
+fn rewrite(before: &str, content: &str, work: &Work) -> Result<Written, Refusal> {
     let file = Text::of(before);
     let content = content.strip_prefix(BOM).unwrap_or(content);
     let news = Text::of(content);
-    refuse_gaps(news.contents().into_iter(), &file, 1)?;
+    refuse_gaps(news.contents().into_iter(), &file, 1, work)?;
     let mut after = match file.endings() {
         Endings::Mixed => content.to_owned(),
         _ => file.with_my_endings(content),
@@ -238,30 +266,36 @@ fn rewrite(before: &str, content: &str) -> Result<Written, Refusal> {
 }
 
 /// Added lines that say in words that something is left out, and are not in the file, would take the place of what they leave out.
-fn refuse_gaps<'a>(mut added: impl Iterator<Item = &'a str>, file: &Text<'_>, said_at: usize) -> Result<(), Refusal> {
-    let there = |line: &str| file.contents().iter().any(|l| l.trim() == line.trim());
-    match added.find(|line| elide::is_worded(line) && !there(line)) {
-        None => Ok(()),
-        Some(line) => {
+fn refuse_gaps<'a>(added: impl Iterator<Item = &'a str>, file: &Text<'_>, said_at: usize, work: &Work) -> Result<(), Refusal> {
+    let mut there: Option<HashSet<&str>> = None;
+    for line in added.filter(|line| elide::is_worded(line)) {
+        if there.is_none() && !work.spend(4 * file.len() as u64) {
+            return Err(Refusal::Exhausting);
+        }
+        let there = there.get_or_insert_with(|| file.contents().into_iter().map(str::trim).collect());
+        if !there.contains(line.trim()) {
             let what = format!("the new text leaves something out (`{}`); write it in full", line.trim());
-            Err(Refusal::malformed(said_at, what))
+            return Err(Refusal::malformed(said_at, what));
         }
     }
+    Ok(())
 }
 
-fn change(edit: &Edit, before: &str) -> Result<Written, Refusal> {
+fn change(edit: &Edit, before: &str, work: &Work) -> Result<Written, Refusal> {
     let file = Text::of(before);
     let path = edit.path();
     let (splices, rung, tail, last_line) = match edit {
         Edit::Replace { old, new, all, .. } => {
-            let olds: Vec<&str> = old.lines().collect();
+            let olds: HashSet<&str> = old.lines().collect();
             let gaps = new.lines().filter(|line| !olds.contains(line));
-            refuse_gaps(gaps, &file, 1)?;
-            let (splices, rung) = replace::replace(path, &file, old, new, *all)?;
+            refuse_gaps(gaps, &file, 1, work)?;
+            let (splices, rung) = replace::replace(path, &file, old, new, *all, work)?;
             (splices, rung, Tail::Kept, LastLine::AsIs)
         }
-        Edit::Insert { line, text, .. } => (vec![insert(path, &file, *line, text)?], Rung::Exact, Tail::Kept, LastLine::AsIs),
-        Edit::Patch { blocks, .. } => patch(path, &file, blocks)?,
+        Edit::Insert { line, text, .. } => {
+            (vec![insert(path, &file, *line, text, work)?], Rung::Exact, Tail::Kept, LastLine::AsIs)
+        }
+        Edit::Patch { blocks, .. } => patch(path, &file, blocks, work)?,
         _ => return Err(Refusal::Unproven { path: path.to_owned(), what: "it is no change of lines" }),
     };
     let after = file.apply(&splices);
@@ -270,14 +304,14 @@ fn change(edit: &Edit, before: &str) -> Result<Written, Refusal> {
     Ok(Written { after: end_as_told(after, last_line, &file), rung, places: splices.len() })
 }
 
-fn insert(path: &str, file: &Text<'_>, line: usize, text: &str) -> Result<Splice, Refusal> {
+fn insert(path: &str, file: &Text<'_>, line: usize, text: &str, work: &Work) -> Result<Splice, Refusal> {
     if text.is_empty() {
         return Err(Refusal::NothingChanges { path: path.to_owned() });
     }
     if line > file.len() {
         return Err(Refusal::BeyondEnd { path: path.to_owned(), lines: file.len(), line });
     }
-    refuse_gaps(text.lines(), file, 1)?;
+    refuse_gaps(text.lines(), file, 1, work)?;
     let text = unix(text);
     let lines: Vec<String> = text.strip_suffix('\n').unwrap_or(&text).split('\n').map(str::to_owned).collect();
     Ok(file.splice_lines(line..line, &lines))
@@ -286,7 +320,7 @@ fn insert(path: &str, file: &Text<'_>, line: usize, text: &str) -> Result<Splice
 type Patched = (Vec<Splice>, Rung, Tail, LastLine);
 
 /// Every block is sought in the file as it was, so that none can be found in what another one brings.
-fn patch(path: &str, file: &Text<'_>, blocks: &[Block]) -> Result<Patched, Refusal> {
+fn patch(path: &str, file: &Text<'_>, blocks: &[Block], work: &Work) -> Result<Patched, Refusal> {
     let mut splices = Vec::new();
     let mut rung = Rung::Exact;
     let mut last_line = LastLine::AsIs;
@@ -294,15 +328,15 @@ fn patch(path: &str, file: &Text<'_>, blocks: &[Block]) -> Result<Patched, Refus
         if !block.changes() {
             return Err(Refusal::malformed(block.said_at, "it changes nothing"));
         }
-        refuse_gaps(block.adds(), file, block.said_at)?;
+        refuse_gaps(block.adds(), file, block.said_at, work)?;
         if block.olds().is_empty() && block.at_end {
             let added: Vec<String> = block.adds().map(str::to_owned).collect();
             splices.push(file.splice_lines(file.len()..file.len(), &added));
             continue;
         }
-        let found = ladder::find(path, block, file)?;
+        let found = ladder::find(path, block, file, work)?;
         let fit = |line: &str| found.reindent.as_ref().map_or_else(|| Some(line.to_owned()), |rule| rule.fit(line));
-        let changes = block.splices(file, &found.lines, fit).ok_or_else(|| nearest::not_found(path, block, file))?;
+        let changes = block.splices(file, &found.lines, fit).ok_or_else(|| nearest::not_found(path, block, file, work))?;
         if block.last_line != LastLine::AsIs {
             let rest = &file.contents()[found.end()..];
             if !rest.iter().all(|line| is_blank(line)) {

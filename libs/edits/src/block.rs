@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use similar::{Algorithm, DiffTag, capture_diff_slices};
-
 use super::elide;
+use super::lines;
+use super::refusal::Refusal;
 use super::text::{self, Splice, Text};
+use super::work::Work;
 
 /// One change that somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +87,7 @@ pub(super) type Olds<'a> = Vec<&'a str>;
 
 impl Block {
     /// A block that makes the second lines of the first. Lines that both have stay those of the file.
-    pub(super) fn between(old: &[&str], new: &[&str], said_at: usize) -> Block {
+    pub(super) fn between(old: &[&str], new: &[&str], said_at: usize, work: &Work) -> Result<Block, Refusal> {
         let mut ops = Vec::with_capacity(old.len() + new.len());
         let markers = |lines: &[&str]| -> Vec<usize> {
             lines.iter().enumerate().filter(|(_, l)| elide::is_marker(l)).map(|(index, _)| index).collect()
@@ -96,15 +97,15 @@ impl Block {
             // What is left out on both sides is the same, so it is what stays between the parts.
             let (mut o, mut n) = (0, 0);
             for (at_old, at_new) in in_old.into_iter().zip(in_new) {
-                diff(&old[o..at_old], &new[n..at_new], &mut ops);
+                diff(&old[o..at_old], &new[n..at_new], &mut ops, work)?;
                 ops.push(Op::Keep(old[at_old].to_owned()));
                 (o, n) = (at_old + 1, at_new + 1);
             }
-            diff(&old[o..], &new[n..], &mut ops);
+            diff(&old[o..], &new[n..], &mut ops, work)?;
         } else {
-            diff(old, new, &mut ops);
+            diff(old, new, &mut ops, work)?;
         }
-        Block { ops, said_at, ..Block::default() }
+        Ok(Block { ops, said_at, ..Block::default() })
     }
 
     pub(super) fn olds(&self) -> Olds<'_> {
@@ -176,16 +177,17 @@ fn flush(file: &Text<'_>, removed: &mut Range<usize>, added: &mut Vec<String>, s
     added.clear();
 }
 
-fn diff(old: &[&str], new: &[&str], ops: &mut Vec<Op>) {
-    for op in capture_diff_slices(Algorithm::Myers, old, new) {
-        let (olds, news) = (&old[op.old_range()], &new[op.new_range()]);
-        if op.tag() == DiffTag::Equal {
+fn diff(old: &[&str], new: &[&str], ops: &mut Vec<Op>, work: &Work) -> Result<(), Refusal> {
+    for run in lines::runs(old, new, work).ok_or(Refusal::Exhausting)? {
+        let (olds, news) = (&old[run.old], &new[run.new]);
+        if run.same {
             ops.extend(olds.iter().map(|l| Op::Keep((*l).to_owned())));
             continue;
         }
         ops.extend(olds.iter().map(|l| Op::Remove((*l).to_owned())));
         ops.extend(news.iter().map(|l| Op::Add((*l).to_owned())));
     }
+    Ok(())
 }
 
 /// The lines of a text, without their ends.

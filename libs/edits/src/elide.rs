@@ -2,10 +2,13 @@
 
 use super::block::Block;
 use super::text::{Text, is_blank, trim_end};
+use super::work::Work;
 
 /// What a comment may begin with.
 const OPENERS: [&str; 9] = ["{{- /*", "{{/*", "<!--", "/*", "//", "--", "#", ";", "%"];
 const CLOSERS: [&str; 5] = ["*/ -}}", "*/}}", "-->", "*/", "}"];
+/// The most parts that a block is sought by.
+const MAX_PARTS: usize = 100;
 /// Words that say that something is left out.
 const WORDS: [&str; 10] =
     ["existing", "rest of", "the rest", "remaining", "remainder", "unchanged", "omitted", "same as", "other code", "as before"];
@@ -38,17 +41,17 @@ fn uncomment(line: &str) -> (&str, bool) {
 
 /// The places of a block whose lines leave some out: a line of the file for each sought line, none for one that stands for
 /// others. Up to `most` of them, and no more than there are.
-pub(super) fn find(olds: &[&str], block: &Block, file: &Text<'_>, most: usize) -> Vec<Vec<Option<usize>>> {
+pub(super) fn find(olds: &[&str], block: &Block, file: &Text<'_>, most: usize, work: &Work) -> Vec<Vec<Option<usize>>> {
     if !block.ops.iter().all(keeps_markers) {
         return Vec::new();
     }
     let parts: Vec<&[&str]> = olds.split(|line| is_marker(line)).collect();
     // What stands at the ends leaves nothing out that could be told.
-    if parts.len() < 2 || parts.iter().any(|part| part.iter().all(|line| is_blank(line))) {
+    if !(2..=MAX_PARTS).contains(&parts.len()) || parts.iter().any(|part| part.iter().all(|line| is_blank(line))) {
         return Vec::new();
     }
     let lines = file.contents();
-    let mut places: Vec<Vec<usize>> = parts.iter().map(|part| occurrences(part, &lines)).collect();
+    let mut places: Vec<Vec<usize>> = parts.iter().map(|part| occurrences(part, &lines, work)).collect();
     // Only places after which the other parts still come, so that no search goes astray.
     let mut limit = lines.len() + 1;
     for (part, places) in parts.iter().zip(&mut places).rev() {
@@ -70,9 +73,10 @@ fn keeps_markers(op: &super::block::Op) -> bool {
     }
 }
 
-fn occurrences(part: &[&str], lines: &[&str]) -> Vec<usize> {
-    let alike = |at: &usize| part.iter().zip(&lines[*at..]).all(|(a, b)| trim_end(a) == trim_end(b));
-    (0..(lines.len() + 1).saturating_sub(part.len())).filter(alike).collect()
+fn occurrences(part: &[&str], lines: &[&str], work: &Work) -> Vec<usize> {
+    let alike = |at: &usize| work.all_alike(part, &lines[*at..*at + part.len()], |a, b| trim_end(a) == trim_end(b));
+    let starts = 0..(lines.len() + 1).saturating_sub(part.len());
+    starts.take_while(|_| !work.is_spent()).filter(alike).collect()
 }
 
 /// Every way to have the parts one after the other, with at least one line between two.
@@ -89,7 +93,8 @@ fn place(
         found.push(starts.clone());
         return;
     }
-    for at in places[index].iter().filter(|at| **at >= from) {
+    let first = places[index].partition_point(|at| *at < from);
+    for at in &places[index][first..] {
         if found.len() >= most {
             return;
         }
@@ -142,8 +147,9 @@ mod tests {
     fn parts_lie_in_order_or_nowhere() {
         let file = Text::of("a\n1\nb\n2\nc\n3\nb\n");
         let find = |olds: &[&str]| {
-            let block = Block::between(olds, olds, 1);
-            find(olds, &block, &file, 10)
+            let work = Work::new(10_000);
+            let block = Block::between(olds, olds, 1, &work).unwrap();
+            find(olds, &block, &file, 10, &work)
         };
         assert_eq!(find(&["a", "...", "c"]), [vec![Some(0), None, Some(4)]]);
         assert_eq!(find(&["a", "...", "b"]).len(), 2, "it is not told which");

@@ -109,7 +109,10 @@ fn step(known: &[(usize, usize)]) -> Option<Option<(usize, usize)>> {
     }
     let there = wide / steps;
     let fits = known.iter().all(|(sought, is)| (sought - first.0) / unit * there + first.1 == *is);
-    fits.then_some(Some((unit, there)))
+    // Whole steps on both sides, and nothing sought further inwards than it is: that would be one line out of place, not another
+    // width of the steps.
+    let whole = first.0 % unit == 0 && first.1 % there == 0 && first.0 / unit <= first.1 / there;
+    (fits && whole).then_some(Some((unit, there)))
 }
 
 fn gcd(a: usize, b: usize) -> usize {
@@ -173,5 +176,7 @@ mod tests {
         assert_eq!(rule(&["a", ""], &["  a", "  b"]), None);
         assert_eq!(rule(&["a"], &["  x"]), None);
         assert_eq!(rule(&["", " "], &["", ""]), None, "there is nothing to hold on to");
+        assert_eq!(rule(&["        a", "      }"], &["        a", "    }"]), None, "one line is out of place");
+        assert_eq!(rule(&["  a", "      b"], &["  a", "    b"]), None, "one line is out of place");
     }
 }

@@ -11,6 +11,7 @@ use super::indent::Reindent;
 use super::nearest;
 use super::refusal::Refusal;
 use super::text::{Text, indent, is_blank, trim_end};
+use super::work::Work;
 
 /// How a place was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +57,7 @@ impl Match {
 }
 
 /// The one place of a block.
-pub(super) fn find(path: &str, block: &Block, file: &Text<'_>) -> Result<Match, Refusal> {
+pub(super) fn find(path: &str, block: &Block, file: &Text<'_>, work: &Work) -> Result<Match, Refusal> {
     let olds = block.olds();
     if olds.iter().all(|line| is_blank(line)) {
         return Err(Refusal::malformed(
@@ -66,29 +67,35 @@ pub(super) fn find(path: &str, block: &Block, file: &Text<'_>) -> Result<Match, 
     }
     let lines = file.contents();
     for rung in [Rung::Exact, Rung::TrailingBlanks, Rung::Indentation, Rung::Elision] {
-        let mut found = on_rung(rung, &olds, block, file, &lines);
+        let mut found = on_rung(rung, &olds, block, file, &lines, work);
         if block.at_end {
             found.retain(|m| lines[m.end()..].iter().all(|line| is_blank(line)));
         }
         if found.len() > 1 {
-            found = by_anchors(found, block, &lines);
+            found = by_anchors(found, block, &lines, work);
+        }
+        if work.is_spent() {
+            return Err(Refusal::Exhausting);
         }
         match found.len() {
             0 => continue,
-            1 => return accept(path, found.remove(0), &olds, file, &lines),
+            1 => return accept(path, found.remove(0), &olds, file, &lines, work),
             count => {
                 let lines = found.iter().map(|m| m.first() + 1).collect();
                 return Err(Refusal::Ambiguous { path: path.to_owned(), count, lines });
             }
         }
     }
-    Err(nearest::not_found(path, block, file))
+    Err(nearest::not_found(path, block, file, work))
 }
 
-fn on_rung(rung: Rung, olds: &Olds<'_>, block: &Block, file: &Text<'_>, lines: &[&str]) -> Vec<Match> {
-    let windows = || (0..(lines.len() + 1).saturating_sub(olds.len())).map(|start| (start, &lines[start..start + olds.len()]));
+fn on_rung(rung: Rung, olds: &Olds<'_>, block: &Block, file: &Text<'_>, lines: &[&str], work: &Work) -> Vec<Match> {
+    let windows = || {
+        let starts = (0..(lines.len() + 1).saturating_sub(olds.len())).take_while(|_| !work.is_spent());
+        starts.map(|start| (start, &lines[start..start + olds.len()]))
+    };
     let alike = |same: fn(&str, &str) -> bool| {
-        let fits = windows().filter(|(_, there)| olds.iter().zip(*there).all(|(a, b)| same(a, b)));
+        let fits = windows().filter(|(_, there)| work.all_alike(olds, there, same));
         fits.take(MOST).map(|(start, _)| Match::new(rung, start, olds.len())).collect()
     };
     match rung {
@@ -101,12 +108,13 @@ fn on_rung(rung: Rung, olds: &Olds<'_>, block: &Block, file: &Text<'_>, lines: &
                 Some(Match { reindent, ..Match::new(rung, start, olds.len()) })
             };
             let first = olds.iter().position(|line| !is_blank(line)).unwrap_or(0);
-            let wanted = body(olds[first]);
-            windows().filter(|(_, there)| body(there[first]) == wanted).filter_map(of).take(MOST).collect()
+            let same: fn(&str, &str) -> bool = |a, b| body(a) == body(b);
+            let fits = windows().filter(|(_, there)| work.alike(olds[first], there[first], same));
+            fits.filter(|(_, there)| work.all_alike(olds, there, same)).filter_map(of).take(MOST).collect()
         }
         Rung::Elision => {
             let of = |lines| Match { rung, lines, reindent: None };
-            elide::find(olds, block, file, MOST).into_iter().map(of).collect()
+            elide::find(olds, block, file, MOST, work).into_iter().map(of).collect()
         }
     }
 }
@@ -117,39 +125,40 @@ fn body(line: &str) -> &str {
 }
 
 /// Takes a place, if nothing speaks against it.
-fn accept(path: &str, mut found: Match, olds: &Olds<'_>, file: &Text<'_>, lines: &[&str]) -> Result<Match, Refusal> {
+fn accept(path: &str, mut found: Match, olds: &Olds<'_>, file: &Text<'_>, lines: &[&str], work: &Work) -> Result<Match, Refusal> {
     if found.rung == Rung::Exact {
         if found.lines.iter().flatten().any(|at| file.is_crlf(*at)) {
             found.rung = Rung::LineEndings;
         }
         return Ok(found);
     }
-    match nearest::rival(olds, lines, found.first()) {
+    match nearest::rival(olds, lines, found.first(), work) {
         Some(rival) => {
             let mut lines = vec![found.first() + 1, rival + 1];
             lines.sort_unstable();
             Err(Refusal::Ambiguous { path: path.to_owned(), count: 2, lines })
         }
+        None if work.is_spent() => Err(Refusal::Exhausting),
         None => Ok(found),
     }
 }
 
 /// Of several places those in the block that the anchors open; all of them where the anchors tell nothing.
-fn by_anchors(found: Vec<Match>, block: &Block, lines: &[&str]) -> Vec<Match> {
-    let Some(region) = region(&block.anchors, lines) else { return found };
+fn by_anchors(found: Vec<Match>, block: &Block, lines: &[&str], work: &Work) -> Vec<Match> {
+    let Some(region) = region(&block.anchors, lines, work) else { return found };
     let within: Vec<Match> = found.iter().filter(|m| region.start <= m.first() && m.end() <= region.end).cloned().collect();
     if within.is_empty() { found } else { within }
 }
 
 /// The lines of the innermost anchor's block: from the anchor to the next line that is indented no deeper, and with it.
 /// `None` unless each anchor is there just once in the block of the one before.
-fn region(anchors: &[String], lines: &[&str]) -> Option<Range<usize>> {
+fn region(anchors: &[String], lines: &[&str], work: &Work) -> Option<Range<usize>> {
     if anchors.is_empty() {
         return None;
     }
     let mut region = 0..lines.len();
     for anchor in anchors {
-        let mut at = region.clone().filter(|at| lines[*at].trim() == anchor.trim());
+        let mut at = region.clone().filter(|at| work.alike(lines[*at], anchor, |a, b| a.trim() == b.trim()));
         let (Some(start), None) = (at.next(), at.next()) else { return None };
         let depth = indent(lines[start]).len();
         let shallow = |at: &usize| !is_blank(lines[*at]) && indent(lines[*at]).len() <= depth;

@@ -3,7 +3,8 @@
 //!
 //! [`Parser`] makes [`Edit`]s of text, piece by piece. [`apply`] carries them out on files: the ladder finds the one place
 //! that an edit means, the text is written there and nowhere else, and the result is held against what was promised. What
-//! cannot be proven is not written: a [`Refusal`] names the nearest candidates instead. What a path may be is here, too:
+//! cannot be proven is not written: a [`Refusal`] names the nearest candidates instead. What would cost too much is refused at the
+//! same step everywhere. What a path may be is here, too:
 //! [`check_path`].
 
 mod apply;
@@ -11,6 +12,7 @@ mod block;
 mod elide;
 mod indent;
 mod ladder;
+mod lines;
 mod nearest;
 mod parse;
 mod path;
@@ -19,6 +21,7 @@ mod refusal;
 mod replace;
 mod text;
 mod view;
+mod work;
 
 #[cfg(test)]
 mod tests;

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use similar::{ChangeTag, TextDiff};
+use similar::TextDiff;
 
 use super::block::Block;
+use super::lines;
 use super::refusal::{Candidate, Refusal};
 use super::text::{Text, trim_end};
+use super::work::Work;
 
 /// How many candidates are named, how alike they must be, and how long their differences may be.
 const MOST: usize = 3;
@@ -15,36 +17,39 @@ const LEAST: f32 = 0.5;
 const MAX_DIFF: usize = 1_500;
 /// Longer texts are compared by their lines alone.
 const MAX_COMPARED: usize = 4_000;
+/// So many lines of a text say where it nearly is, and so many are shown of what differs there.
+const MAX_VOTERS: usize = 2_000;
+const MAX_DIFFERING: usize = 200;
 /// In larger files a line that is nowhere is not compared with every line.
 const MAX_SCANNED: usize = 5_000;
 /// Shorter lines say too little to be anyone's rival.
 const LEAST_RIVAL: usize = 3;
 
 /// The refusal of a block that is nowhere.
-pub(super) fn not_found(path: &str, block: &Block, file: &Text<'_>) -> Refusal {
+pub(super) fn not_found(path: &str, block: &Block, file: &Text<'_>, work: &Work) -> Refusal {
     let olds = block.olds();
     let lines = file.contents();
-    let already = already(&block.news(), &olds, &lines);
-    Refusal::NotFound { path: path.to_owned(), candidates: candidates(&olds, &lines), already }
+    let already = already(&block.news(), &olds, &lines, work);
+    Refusal::NotFound { path: path.to_owned(), candidates: candidates(&olds, &lines, work), already }
 }
 
 /// The one place where the lines already are as they should become.
-fn already(news: &[&str], olds: &[&str], lines: &[&str]) -> Option<usize> {
+fn already(news: &[&str], olds: &[&str], lines: &[&str], work: &Work) -> Option<usize> {
     if news.iter().all(|l| l.trim().is_empty()) || news.len() > lines.len() || news == olds {
         return None;
     }
-    let mut at =
-        lines.windows(news.len()).enumerate().filter(|(_, w)| w.iter().zip(news).all(|(a, b)| trim_end(a) == trim_end(b)));
+    let windows = lines.windows(news.len()).enumerate().take_while(|_| !work.is_spent());
+    let mut at = windows.filter(|(_, there)| work.all_alike(news, there, |a, b| trim_end(a) == trim_end(b)));
     match (at.next(), at.next()) {
-        (Some((start, _)), None) => Some(start + 1),
+        (Some((start, _)), None) if !work.is_spent() => Some(start + 1),
         _ => None,
     }
 }
 
 /// The places that are most alike, the best first.
-pub(super) fn candidates(olds: &[&str], lines: &[&str]) -> Vec<Candidate> {
+pub(super) fn candidates(olds: &[&str], lines: &[&str], work: &Work) -> Vec<Candidate> {
     let width = olds.len().min(lines.len());
-    if width == 0 {
+    if width == 0 || work.is_spent() {
         return Vec::new();
     }
     let mut starts: Vec<(usize, usize)> = votes(olds, lines).into_iter().collect();
@@ -56,7 +61,7 @@ pub(super) fn candidates(olds: &[&str], lines: &[&str]) -> Vec<Candidate> {
         let similarity = similarity(olds, there);
         let near = |c: &Candidate| c.first_line.abs_diff(start + 1) < width;
         if similarity >= LEAST && !found.iter().any(near) {
-            let diff = difference(olds, there);
+            let diff = difference(olds, there, work);
             found.push(Candidate { first_line: start + 1, last_line: start + width, similarity, diff });
         }
     }
@@ -72,7 +77,7 @@ fn votes(olds: &[&str], lines: &[&str]) -> HashMap<usize, usize> {
         by_content.entry(line.trim()).or_default().push(at);
     }
     let mut votes: HashMap<usize, usize> = HashMap::new();
-    for (offset, old) in olds.iter().enumerate() {
+    for (offset, old) in olds.iter().enumerate().take(MAX_VOTERS) {
         let places = by_content.get(old.trim()).map(Vec::as_slice).unwrap_or_default();
         // A line that is everywhere says little.
         for at in places.iter().take(50).filter(|at| **at >= offset) {
@@ -105,8 +110,8 @@ fn roughly(a: &str, b: &str) -> bool {
 }
 
 fn similarity(olds: &[&str], there: &[&str]) -> f32 {
-    let (a, b) = (olds.join("\n"), there.join("\n"));
-    if a.len() + b.len() <= MAX_COMPARED {
+    if olds.iter().chain(there).map(|line| line.len() + 1).sum::<usize>() <= MAX_COMPARED {
+        let (a, b) = (olds.join("\n"), there.join("\n"));
         return TextDiff::from_chars(a.as_str(), b.as_str()).ratio();
     }
     let alike = olds.iter().zip(there).filter(|(a, b)| a.trim() == b.trim()).count();
@@ -114,16 +119,19 @@ fn similarity(olds: &[&str], there: &[&str]) -> f32 {
 }
 
 /// What was sought against what is there, line by line.
-fn difference(olds: &[&str], there: &[&str]) -> String {
+fn difference(olds: &[&str], there: &[&str], work: &Work) -> String {
+    let (olds, there) = (&olds[..olds.len().min(MAX_DIFFERING)], &there[..there.len().min(MAX_DIFFERING)]);
     let mut text = String::new();
-    let diff = TextDiff::from_slices(olds, there);
-    for change in diff.iter_all_changes() {
-        let sign = match change.tag() {
-            ChangeTag::Equal => ' ',
-            ChangeTag::Delete => '-',
-            ChangeTag::Insert => '+',
-        };
-        let _ = writeln!(text, "{sign}{}", change.value());
+    let runs = lines::runs(olds, there, work).unwrap_or_default();
+    let signed = runs.into_iter().flat_map(|run| {
+        let sign = |sign: char, lines: &[&str]| lines.iter().map(|line| format!("{sign}{line}")).collect::<Vec<_>>();
+        match run.same {
+            true => sign(' ', &there[run.new]),
+            false => [sign('-', &olds[run.old]), sign('+', &there[run.new])].concat(),
+        }
+    });
+    for line in signed {
+        let _ = writeln!(text, "{line}");
         if text.len() > MAX_DIFF {
             let cut = (0..=MAX_DIFF).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
             text.truncate(cut);
@@ -135,12 +143,12 @@ fn difference(olds: &[&str], there: &[&str]) -> String {
 }
 
 /// Another place whose lines are as sought but for one character of one line.
-pub(super) fn rival(olds: &[&str], lines: &[&str], found: usize) -> Option<usize> {
-    let starts = 0..(lines.len() + 1).saturating_sub(olds.len());
-    starts.into_iter().filter(|start| *start != found).find(|start| {
-        let mut differs = olds.iter().zip(&lines[*start..]).filter(|(a, b)| a != b);
+pub(super) fn rival(olds: &[&str], lines: &[&str], found: usize, work: &Work) -> Option<usize> {
+    let starts = (0..(lines.len() + 1).saturating_sub(olds.len())).take_while(|_| !work.is_spent());
+    starts.filter(|start| *start != found).find(|start| {
+        let mut differs = olds.iter().zip(&lines[*start..]).filter(|(a, b)| !work.alike(a, b, |a, b| a == b));
         match (differs.next(), differs.next()) {
-            (Some((a, b)), None) => a.trim().len() >= LEAST_RIVAL && one_apart(a, b),
+            (Some((a, b)), None) => !work.is_spent() && a.trim().len() >= LEAST_RIVAL && one_apart(a, b),
             _ => false,
         }
     })
@@ -164,20 +172,22 @@ mod tests {
 
     #[test]
     fn the_nearest_comes_first_with_what_differs() {
+        let work = Work::new(1 << 20);
         let lines = ["a: 1", "name: “gateway”", "image: nginx", "name: \"gatewaz\"", "image: nginz"];
-        let found = candidates(&["name: \"gateway\"", "image: nginx"], &lines);
+        let found = candidates(&["name: \"gateway\"", "image: nginx"], &lines, &work);
         assert_eq!((found[0].first_line, found[0].last_line), (2, 3));
         assert!(found[0].diff.contains("-name: \"gateway\"\n+name: “gateway”\n image: nginx\n"), "{}", found[0].diff);
         assert!(found.iter().all(|c| c.similarity < 1.0 && c.similarity >= LEAST));
-        assert!(candidates(&["completely different words"], &lines).is_empty());
-        assert!(candidates(&["x"], &[]).is_empty());
+        assert!(candidates(&["completely different words"], &lines, &work).is_empty());
+        assert!(candidates(&["x"], &[], &work).is_empty());
     }
 
     #[test]
     fn one_character_makes_a_rival() {
         let lines = ["  port: 80", "port: 81", "x"];
-        assert_eq!(rival(&["port: 80"], &lines, 0), Some(1));
-        assert_eq!(rival(&["port: 800"], &lines, 0), None);
+        let work = Work::new(1 << 20);
+        assert_eq!(rival(&["port: 80"], &lines, 0, &work), Some(1));
+        assert_eq!(rival(&["port: 800"], &lines, 0, &work), None);
         assert!(one_apart("abc", "abd") && one_apart("abc", "ab") && one_apart("ab", "xab") && !one_apart("abc", "acb"));
     }
 }

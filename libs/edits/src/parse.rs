@@ -15,6 +15,7 @@ mod whole;
 use super::block::Edit;
 use super::refusal::Refusal;
 use super::text::{BOM, content};
+use super::work::{MAX_WORK, Work};
 
 /// The longest text that is read.
 pub const MAX_TEXT: usize = 8 << 20;
@@ -63,6 +64,11 @@ impl Parser {
 
     /// The edits, when everything has come.
     pub fn finish(self) -> Result<Vec<Edit>, Refusal> {
+        self.finish_within(&Work::new(MAX_WORK))
+    }
+
+    /// As [`Parser::finish`], with the work that it may be.
+    pub(super) fn finish_within(self, work: &Work) -> Result<Vec<Edit>, Refusal> {
         if self.overflow {
             return Err(Refusal::malformed(1, format!("the text is longer than {MAX_TEXT} bytes")));
         }
@@ -75,18 +81,22 @@ impl Parser {
         let about = self.about.as_deref();
         let format = if self.format == Format::Auto { detect(&lines) } else { self.format };
         let edits = match format {
-            Format::SearchReplace => search::parse(&lines, about)?,
+            Format::SearchReplace => search::parse(&lines, about, work)?,
             Format::UnifiedDiff => unified::parse(&lines, about)?,
             Format::ApplyPatch => patch::parse(&lines)?,
             Format::WholeFile | Format::Auto => whole::parse(text, &lines, about)?,
         };
         let blocks = |edit: &Edit| if let Edit::Patch { blocks, .. } = edit { blocks.len() } else { 1 };
-        match edits.iter().map(blocks).sum::<usize>() {
-            0 => Err(Refusal::malformed(1, "there is no edit in the text")),
-            count if count > MAX_EDITS => Err(Refusal::malformed(1, format!("there are {count} edits, more than {MAX_EDITS}"))),
-            _ => Ok(edits),
-        }
+        let count = edits.iter().map(blocks).sum::<usize>();
+        check_count(count, 1)?;
+        if count == 0 { Err(Refusal::malformed(1, "there is no edit in the text")) } else { Ok(edits) }
     }
+}
+
+/// Refuses a text whose edits are too many, as soon as they are.
+fn check_count(count: usize, at: usize) -> Result<(), Refusal> {
+    let what = || format!("there are more than {MAX_EDITS} edits");
+    if count > MAX_EDITS { Err(Refusal::malformed(at, what())) } else { Ok(()) }
 }
 
 /// The format of a text: what its first mark says, outside of fences or at the head of one.

@@ -60,6 +60,9 @@ pub enum Refusal {
     /// The name is none that a file can have.
     #[error(transparent)]
     Path(PathError),
+    /// Finding out what is meant costs more than any honest edit does.
+    #[error("the edits are too long, or too alike to each other and to the file, to be carried out; send fewer or shorter ones")]
+    Exhausting,
     /// The result is not what was promised.
     #[error("the edit of {path:?} was not made, since its result could not be proven: {what}")]
     Unproven { path: String, what: &'static str },

@@ -1,24 +1,38 @@
 //! `str_replace`: a text that is in a file just once, or each time that it is there. It is sought as it is, then but for
 //! line ends, anywhere in a line; after that as whole lines, up the ladder.
 
-use similar::{Algorithm, DiffTag, capture_diff_slices};
-
+use super::apply::MAX_EDITED;
 use super::block::{Block, lines_of};
 use super::ladder::{self, Rung};
+use super::lines;
 use super::nearest;
 use super::refusal::Refusal;
 use super::text::{self, BOM, Endings, Splice, Text, unix};
+use super::work::Work;
 
 /// Where the text is, as offsets of the stored file.
+#[derive(Clone, Copy)]
 struct Hit {
     start: usize,
     end: usize,
-    /// What comes there; the line ends are not yet those of the file.
+}
+
+/// The places of a text, and what comes there; its line ends are not yet those of the file.
+struct Found {
+    hits: Vec<Hit>,
+    rung: Rung,
     new: String,
 }
 
 /// The changes, and the rung on which the text was found.
-pub(super) fn replace(path: &str, file: &Text<'_>, old: &str, new: &str, all: bool) -> Result<(Vec<Splice>, Rung), Refusal> {
+pub(super) fn replace(
+    path: &str,
+    file: &Text<'_>,
+    old: &str,
+    new: &str,
+    all: bool,
+    work: &Work,
+) -> Result<(Vec<Splice>, Rung), Refusal> {
     let (old, new) = (old.strip_prefix(BOM).unwrap_or(old), new.strip_prefix(BOM).unwrap_or(new));
     if old.is_empty() {
         return Err(Refusal::malformed(1, "the text to replace is empty; give it, or insert after a line"));
@@ -26,25 +40,30 @@ pub(super) fn replace(path: &str, file: &Text<'_>, old: &str, new: &str, all: bo
     if old == new {
         return Err(Refusal::NothingChanges { path: path.to_owned() });
     }
-    let exact = occurrences(file.body(), old);
-    let (hits, rung) = if exact.is_empty() {
-        (but_for_line_ends(file, old, new), Rung::LineEndings)
+    let exact = occurrences(file.body(), old, work)?;
+    let Found { hits, rung, new: put } = if exact.is_empty() {
+        but_for_line_ends(file, old, new, work)?
     } else {
-        let hit = |at: usize| Hit { start: file.body_start() + at, end: file.body_start() + at + old.len(), new: new.to_owned() };
-        (exact.into_iter().map(hit).collect(), Rung::Exact)
+        let hit = |at: usize| Hit { start: file.body_start() + at, end: file.body_start() + at + old.len() };
+        Found { hits: exact.into_iter().map(hit).collect(), rung: Rung::Exact, new: new.to_owned() }
     };
     match hits.as_slice() {
-        [] => whole_lines(path, file, old, new, all),
+        [] => whole_lines(path, file, old, new, all, work),
         [hit] => {
-            whole(path, file, hit, old)?;
-            Ok((vec![splice(file, hit)], rung))
+            whole(path, file, *hit, old, &put)?;
+            Ok((vec![splice(file, *hit, &put, work)?], rung))
         }
         many if all => {
+            let bytes = many.len().saturating_mul(put.len());
+            if bytes > MAX_EDITED {
+                return Err(Refusal::TooLarge { path: path.to_owned(), bytes, limit: MAX_EDITED });
+            }
             if let Some(pair) = many.windows(2).find(|pair| pair[1].start < pair[0].end) {
                 let lines = vec![file.line_number(pair[0].start), file.line_number(pair[1].start)];
                 return Err(Refusal::Ambiguous { path: path.to_owned(), count: many.len(), lines });
             }
-            Ok((many.iter().map(|hit| splice(file, hit)).collect(), rung))
+            let splices: Result<_, _> = many.iter().map(|hit| splice(file, *hit, &put, work)).collect();
+            Ok((splices?, rung))
         }
         many => {
             let lines = many.iter().map(|hit| file.line_number(hit.start)).collect();
@@ -54,33 +73,39 @@ pub(super) fn replace(path: &str, file: &Text<'_>, old: &str, new: &str, all: bo
 }
 
 /// Every occurrence, those that overlap, too: they are not unique either.
-fn occurrences(text: &str, wanted: &str) -> Vec<usize> {
+fn occurrences(text: &str, wanted: &str, work: &Work) -> Result<Vec<usize>, Refusal> {
     let mut found = Vec::new();
     let mut from = 0;
     while let Some(at) = text[from..].find(wanted) {
+        // Each search looks at the wanted text first, and then at what it passes.
+        if !work.spend_bytes(wanted.len() + at) {
+            return Err(Refusal::Exhausting);
+        }
         found.push(from + at);
         from += at + text[from + at..].chars().next().map_or(1, char::len_utf8);
     }
-    found
+    Ok(found)
 }
 
-fn but_for_line_ends(file: &Text<'_>, old: &str, new: &str) -> Vec<Hit> {
+fn but_for_line_ends(file: &Text<'_>, old: &str, new: &str, work: &Work) -> Result<Found, Refusal> {
     let (seen, old, new) = (unix(file.body()), unix(old), unix(new));
     // Each CRLF is one byte less in what is seen.
     let shorter: Vec<usize> = seen_crlf(file.body());
     let stored = |at: usize| file.body_start() + at + shorter.partition_point(|crlf| *crlf < at);
-    let hit = |at: usize, len: usize, new: &str| Hit { start: stored(at), end: stored(at + len), new: new.to_owned() };
-    let found = occurrences(&seen, &old);
+    let hit = |at: usize, len: usize| Hit { start: stored(at), end: stored(at + len) };
+    let rung = Rung::LineEndings;
+    let found = occurrences(&seen, &old, work)?;
     if !found.is_empty() {
-        return found.into_iter().map(|at| hit(at, old.len(), &new)).collect();
+        return Ok(Found { hits: found.into_iter().map(|at| hit(at, old.len())).collect(), rung, new });
     }
     // The last line of the file may have no end.
-    match old.strip_suffix('\n') {
+    Ok(match old.strip_suffix('\n') {
         Some(open) if !open.is_empty() && !seen.ends_with('\n') && seen.ends_with(open) => {
-            vec![hit(seen.len() - open.len(), open.len(), new.strip_suffix('\n').unwrap_or(&new))]
+            let hits = vec![hit(seen.len() - open.len(), open.len())];
+            Found { hits, rung, new: new.strip_suffix('\n').unwrap_or(&new).to_owned() }
         }
-        _ => Vec::new(),
-    }
+        _ => Found { hits: Vec::new(), rung, new },
+    })
 }
 
 /// Where the line ends are, in the text with one byte for each, that are CRLF.
@@ -90,7 +115,7 @@ fn seen_crlf(body: &str) -> Vec<usize> {
 
 /// A text of several lines must be whole lines, and one within a line must not be cut out of a word: what was asked for
 /// would be done, but hardly be what was meant.
-fn whole(path: &str, file: &Text<'_>, hit: &Hit, old: &str) -> Result<(), Refusal> {
+fn whole(path: &str, file: &Text<'_>, hit: Hit, old: &str, new: &str) -> Result<(), Refusal> {
     let body = file.body();
     let (start, end) = (hit.start - file.body_start(), hit.end - file.body_start());
     let before = &body[body[..start].rfind('\n').map_or(0, |at| at + 1)..start];
@@ -117,7 +142,7 @@ fn whole(path: &str, file: &Text<'_>, hit: &Hit, old: &str) -> Result<(), Refusa
     }
     let doubled = |whole: &str, part: &str| !part.is_empty() && whole.ends_with(part) && !old.trim_end().ends_with(part);
     let repeats = |whole: &str, part: &str| !part.is_empty() && whole.starts_with(part) && !old.trim_start().starts_with(part);
-    let (new_first, new_last) = (hit.new.lines().next().unwrap_or_default(), hit.new.lines().last().unwrap_or_default());
+    let (new_first, new_last) = (new.lines().next().unwrap_or_default(), new.lines().last().unwrap_or_default());
     if doubled(new_last.trim_end(), rest) || repeats(new_first.trim_start(), lead) {
         return refuse("and the new text repeats what is beside it");
     }
@@ -125,11 +150,11 @@ fn whole(path: &str, file: &Text<'_>, hit: &Hit, old: &str) -> Result<(), Refusa
 }
 
 /// What is written for a hit: with the file's line ends, and without the loss of its last one.
-fn splice(file: &Text<'_>, hit: &Hit) -> Splice {
+fn splice(file: &Text<'_>, hit: Hit, new: &str, work: &Work) -> Result<Splice, Refusal> {
     let span = hit.start..hit.end;
     let mut with = match file.endings() {
-        Endings::Mixed => as_mixed(file, hit),
-        _ => file.with_my_endings(&hit.new),
+        Endings::Mixed => as_mixed(file, hit, new, work).ok_or(Refusal::Exhausting)?,
+        _ => file.with_my_endings(new),
     };
     let left = hit.start > file.body_start() || !with.is_empty();
     if hit.end == file.stored().len() && file.ends_with_newline() && left && !with.ends_with('\n') {
@@ -138,53 +163,60 @@ fn splice(file: &Text<'_>, hit: &Hit) -> Splice {
             with.push_str(file.ending_at(file.len() - 1));
         }
     }
-    Splice { span, with }
+    Ok(Splice { span, with })
 }
 
 /// Where the file's lines end this way and that, lines that stay keep their ends.
-fn as_mixed(file: &Text<'_>, hit: &Hit) -> String {
+fn as_mixed(file: &Text<'_>, hit: Hit, new: &str, work: &Work) -> Option<String> {
     let there: Vec<&str> = file.stored()[hit.start..hit.end].split_inclusive('\n').collect();
-    let new: Vec<&str> = hit.new.split_inclusive('\n').collect();
+    let new: Vec<&str> = new.split_inclusive('\n').collect();
     let (olds, news): (Vec<&str>, Vec<&str>) =
         (there.iter().map(|l| text::content(l)).collect(), new.iter().map(|l| text::content(l)).collect());
     let first = file.line_number(hit.start) - 1;
     let mut with = String::new();
-    for op in capture_diff_slices(Algorithm::Myers, &olds, &news) {
-        for (offset, at) in op.new_range().enumerate() {
-            let old = op.old_range().start + offset;
-            let same = op.tag() == DiffTag::Equal && there[old].ends_with('\n') == new[at].ends_with('\n');
+    for run in lines::runs(&olds, &news, work)? {
+        for (offset, at) in run.new.enumerate() {
+            let old = run.old.start + offset;
+            let same = run.same && there[old].ends_with('\n') == new[at].ends_with('\n');
             if same {
                 with.push_str(there[old]);
                 continue;
             }
             with.push_str(news[at]);
             if new[at].ends_with('\n') {
-                let line = first + old.min(op.old_range().end.saturating_sub(1).max(op.old_range().start));
+                let line = first + old.min(run.old.end.saturating_sub(1).max(run.old.start));
                 with.push_str(file.ending_at(line));
             }
         }
     }
-    with
+    Some(with)
 }
 
 /// The rungs that know lines only.
-fn whole_lines(path: &str, file: &Text<'_>, old: &str, new: &str, all: bool) -> Result<(Vec<Splice>, Rung), Refusal> {
+fn whole_lines(
+    path: &str,
+    file: &Text<'_>,
+    old: &str,
+    new: &str,
+    all: bool,
+    work: &Work,
+) -> Result<(Vec<Splice>, Rung), Refusal> {
     let mut news = lines_of(new);
     match (old.ends_with('\n'), new.ends_with('\n')) {
         (false, true) => news.push(""),
         (false, false) if new.is_empty() => news.push(""),
         _ => {}
     }
-    let block = Block::between(&lines_of(old), &news, 1);
+    let block = Block::between(&lines_of(old), &news, 1, work)?;
     // A text that ended its last line, and now would have the next one follow in it, is nothing that lines can tell.
     let joins = old.ends_with('\n') && !new.ends_with('\n') && !new.is_empty();
     if all || joins {
-        return Err(nearest::not_found(path, &block, file));
+        return Err(nearest::not_found(path, &block, file, work));
     }
-    let found = ladder::find(path, &block, file)?;
+    let found = ladder::find(path, &block, file, work)?;
     let fit = |line: &str| found.reindent.as_ref().map_or_else(|| Some(line.to_owned()), |rule| rule.fit(line));
     match block.splices(file, &found.lines, fit) {
         Some(splices) => Ok((splices, found.rung)),
-        None => Err(nearest::not_found(path, &block, file)),
+        None => Err(nearest::not_found(path, &block, file, work)),
     }
 }

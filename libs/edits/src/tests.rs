@@ -1,6 +1,7 @@
 //! Tests of the engine as a whole: what it must read, and that whatever it is asked, it writes where it was meant or not at all.
 
 mod formats;
+mod hostile;
 mod perturbed;
 
 use std::collections::BTreeMap;

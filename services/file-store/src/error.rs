@@ -251,6 +251,7 @@ fn refuse_edit(index: usize, refusal: Refusal, message: String) -> Fault {
         Refusal::NoFile { path } => fault(Reason::FileNotFound).with("path", path),
         Refusal::FileExists { path } => fault(Reason::ChangeConflict).with("path", path),
         Refusal::Path(error) => fault(Reason::PathInvalid).with("path", error.path),
+        Refusal::Exhausting => fault(Reason::EditMalformed),
         Refusal::Malformed { line, .. } => fault(Reason::EditMalformed).with("line", line),
         Refusal::Partial { path, line, .. } | Refusal::BeyondEnd { path, line, .. } => {
             fault(Reason::EditMalformed).with("path", path).with("line", line)

@@ -28,10 +28,10 @@ pub(crate) use diff::{
 pub(crate) use manifest::{Clash, FileEntry, Manifest, ManifestError, check_tree};
 pub(crate) use merge::{Conflict, ConflictKind, ContentMerge, LineClash, Lines, Merged, merge_lines, plan};
 pub(crate) use overlay::{At, Overlay, Pin, Tree};
-pub(crate) use slipway_edits::{PathError, PathRule, check_length, check_parts, check_path, fold, nfc};
 pub(crate) use pattern::{Glob, LineMatch, LineMatcher, PatternError};
 pub(crate) use renames::{Print, Rename, Search as RenameSearch, is_binary};
 pub(crate) use secrets::{MAX_SCANNED, Secret, SecretReport, find_secrets};
+pub(crate) use slipway_edits::{PathError, PathRule, check_length, check_parts, check_path, fold, nfc};
 pub(crate) use upload::{Piece, Upload, are_whole};
 
 /// The most files of one revision.

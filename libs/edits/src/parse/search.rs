@@ -2,7 +2,8 @@
 
 use super::super::block::{Block, Edit};
 use super::super::refusal::Refusal;
-use super::{fence, name};
+use super::super::work::Work;
+use super::{check_count, fence, name};
 
 /// How far above a block its file's name may stand, in lines that are not blank.
 const NAME_ABOVE: usize = 3;
@@ -33,7 +34,7 @@ fn divides(line: &str, len: usize) -> bool {
     line.len() == len && line.bytes().all(|b| b == b'=')
 }
 
-pub(super) fn parse(lines: &[&str], about: Option<&str>) -> Result<Vec<Edit>, Refusal> {
+pub(super) fn parse(lines: &[&str], about: Option<&str>, work: &Work) -> Result<Vec<Edit>, Refusal> {
     let mut edits = Vec::new();
     let mut path: Option<String> = about.map(str::to_owned);
     let mut above = 0;
@@ -59,7 +60,8 @@ pub(super) fn parse(lines: &[&str], about: Option<&str>) -> Result<Vec<Edit>, Re
         let Some(path) = &path else {
             return Err(Refusal::malformed(start, "the block names no file; put its path on the line above"));
         };
-        let (block, next) = block(lines, start, len)?;
+        let (block, next) = block(lines, start, len, work)?;
+        check_count(edits.len() + 1, start)?;
         edits.push(Edit::Patch { path: path.clone(), blocks: vec![block] });
         (at, above) = (next, next);
     }
@@ -81,7 +83,7 @@ fn named(above: &[&str], needed: bool) -> Option<String> {
 }
 
 /// The block whose SEARCH part starts at this line, and the line after it.
-fn block(lines: &[&str], start: usize, len: usize) -> Result<(Block, usize), Refusal> {
+fn block(lines: &[&str], start: usize, len: usize, work: &Work) -> Result<(Block, usize), Refusal> {
     let mut divider = None;
     for (at, line) in lines.iter().enumerate().skip(start) {
         if head(line).is_some() {
@@ -99,7 +101,8 @@ fn block(lines: &[&str], start: usize, len: usize) -> Result<(Block, usize), Ref
             let Some(divider) = divider else {
                 return Err(Refusal::malformed(at + 1, "the block has no line `=======` between SEARCH and REPLACE"));
             };
-            return Ok((Block::between(&lines[start..divider], &lines[divider + 1..at], start), at + 1));
+            let block = Block::between(&lines[start..divider], &lines[divider + 1..at], start, work)?;
+            return Ok((block, at + 1));
         }
     }
     Err(Refusal::malformed(start, "the block that begins here is cut off"))

@@ -3,7 +3,7 @@
 use super::super::block::Edit;
 use super::super::refusal::Refusal;
 use super::fence::{self, Fence};
-use super::name;
+use super::{check_count, name};
 
 /// What is in a fence.
 struct Fenced {
@@ -24,6 +24,7 @@ pub(super) fn parse(text: &str, lines: &[&str], about: Option<&str>) -> Result<V
     let several = fenced.len() > 1;
     let nameless = fenced.iter().find(|f| f.path.is_none()).map(|f| f.at);
     for Fenced { at, path, content } in fenced {
+        check_count(edits.len() + 1, at)?;
         let Some(path) = path else {
             match about {
                 Some(path) if !several => edits.push(Edit::Write { path: path.to_owned(), content }),

@@ -28,6 +28,11 @@ pub(crate) fn edit_overlay(mut request: pb::EditOverlayRequest) -> Result<Overla
     let mut edits = Vec::with_capacity(count);
     for (index, edit) in request.edits.into_iter().enumerate() {
         edits.extend(read(index, edit)?.into_iter().map(|edit| (index, edit)));
+        if edits.len() > MAX_EDITS {
+            let mut check = Check::new();
+            check.fail(&format!("edits[{index}]"), "makes them more than 1000");
+            check.finish()?;
+        }
     }
     Ok(OverlayChange { overlay_id, what: Alteration::Edits(edits), expected, key })
 }

@@ -19,10 +19,20 @@ const MAX_VIEW_BYTES: usize = 64 * 1024;
 /// A call of a tool, with its arguments read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
-    View { path: String, start: Option<usize>, end: Option<usize> },
-    Edit { tool: &'static str, edit: Edit },
+    View {
+        path: String,
+        start: Option<usize>,
+        end: Option<usize>,
+    },
+    Edit {
+        tool: &'static str,
+        edit: Edit,
+    },
     /// Edits in whichever format they are written.
-    Text { path: String, text: String },
+    Text {
+        path: String,
+        text: String,
+    },
     Done,
 }
 

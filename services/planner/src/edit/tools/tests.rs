@@ -107,10 +107,7 @@ fn insert_counts_lines() {
 fn create_is_for_files_that_are_not_there() {
     let args = |path: &str, content: &str| serde_json::json!({"path": path, "content": content});
     let (outcome, text) = once("templates/i.yaml", StepAction::Create, "create", args("templates/i.yaml", "a: {{ .x }}\n"));
-    assert_eq!(
-        (outcome.message.as_str(), text.as_deref()),
-        ("created `templates/i.yaml` with 1 lines", Some("a: {{ .x }}\n"))
-    );
+    assert_eq!((outcome.message.as_str(), text.as_deref()), ("created `templates/i.yaml` with 1 lines", Some("a: {{ .x }}\n")));
     refused("values.yaml", StepAction::Update, "create", args("values.yaml", "a: 1"), "there is a file \"values.yaml\" already");
     refused("templates/i.yaml", StepAction::Create, "create", args("templates/i.yaml", "{{ if }}"), "has no `{{ end }}`");
     refused("gone.yaml", StepAction::Update, "create", args("gone.yaml", "a: 1"), "not to create it");
@@ -185,15 +182,15 @@ fn crlf_files_stay_crlf() {
     overlay.load("a.yaml", Content::Text("\u{feff}a: 1\r\nb: 2\r\n".into()));
     let step = step("a.yaml", StepAction::Update);
     assert!(
-        run(&mut overlay, &step, "str_replace", r#"{"path":"a.yaml","old_str":"a: 1\nb: 2","new_str":"a: 3\nb: 2\nc: 4"}"#)
-            .ok
+        run(&mut overlay, &step, "str_replace", r#"{"path":"a.yaml","old_str":"a: 1\nb: 2","new_str":"a: 3\nb: 2\nc: 4"}"#).ok
     );
     assert_eq!(overlay.find_text("a.yaml"), Some("\u{feff}a: 3\r\nb: 2\r\nc: 4\r\n"));
 }
 
 #[test]
 fn edits_are_taken_in_the_formats_that_models_write() {
-    let edit = |text: &str| once("values.yaml", StepAction::Update, "edit", serde_json::json!({"path": "values.yaml", "edits": text}));
+    let edit =
+        |text: &str| once("values.yaml", StepAction::Update, "edit", serde_json::json!({"path": "values.yaml", "edits": text}));
     let three = VALUES.replacen("replicas: 1", "replicas: 3", 1);
     for text in [
         "<<<<<<< SEARCH\ngateway:\n  replicas: 1\n=======\ngateway:\n  replicas: 3\n>>>>>>> REPLACE\n",
@@ -202,7 +199,11 @@ fn edits_are_taken_in_the_formats_that_models_write() {
         &format!("values.yaml\n```yaml\n{three}```\n"),
     ] {
         let (outcome, after) = edit(text);
-        assert_eq!((outcome.message.as_str(), after.as_deref()), ("changed line 2 of `values.yaml`", Some(three.as_str())), "{text}");
+        assert_eq!(
+            (outcome.message.as_str(), after.as_deref()),
+            ("changed line 2 of `values.yaml`", Some(three.as_str())),
+            "{text}"
+        );
     }
     // Two blocks are one edit: what either would break alone is whole when both are made.
     let both = "<<<<<<< SEARCH\n  image:\n=======\n  image: {\n>>>>>>> REPLACE\n\
@@ -213,7 +214,10 @@ fn edits_are_taken_in_the_formats_that_models_write() {
     let refuse = |text: &str, part| {
         refused("values.yaml", StepAction::Update, "edit", serde_json::json!({"path": "values.yaml", "edits": text}), part);
     };
-    refuse("<<<<<<< SEARCH\n  replicas: 1\n=======\n  replicas: 3\n>>>>>>> REPLACE\n", "is 2 times in \"values.yaml\", at lines 2, 6");
+    refuse(
+        "<<<<<<< SEARCH\n  replicas: 1\n=======\n  replicas: 3\n>>>>>>> REPLACE\n",
+        "is 2 times in \"values.yaml\", at lines 2, 6",
+    );
     refuse("<<<<<<< SEARCH\n  image:\n=======\n  image: {\n>>>>>>> REPLACE\n", "not valid YAML");
     refuse("--- a/Chart.yaml\n+++ b/Chart.yaml\n@@ -1 +1 @@\n-a: 1\n+a: 2\n", "may change only `values.yaml`");
     refuse("*** Begin Patch\n*** Delete File: values.yaml\n*** End Patch\n", "not to delete it");
@@ -226,7 +230,8 @@ fn edits_are_taken_in_the_formats_that_models_write() {
 
 #[test]
 fn a_text_may_be_replaced_wherever_it_is() {
-    let args = serde_json::json!({"path": "values.yaml", "old_str": "replicas: 1", "new_str": "replicas: 3", "replace_all": true});
+    let args =
+        serde_json::json!({"path": "values.yaml", "old_str": "replicas: 1", "new_str": "replicas: 3", "replace_all": true});
     let (outcome, text) = once("values.yaml", StepAction::Update, "str_replace", args);
     assert!(outcome.ok && text.as_deref() == Some(VALUES.replace("replicas: 1", "replicas: 3").as_str()), "{outcome:?}");
 }
