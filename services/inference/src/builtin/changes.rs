@@ -69,31 +69,33 @@ fn without_end(text: &str) -> &str {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use bytes::Bytes;
+    use slipway_edits::{Change, Edit, apply};
+
     use super::*;
 
-    /// The edit tools on one file, as strict as the real ones.
+    /// The edit tools on one file, by the engine that everybody's edits are made by.
     pub(in crate::builtin) fn edit(file: Option<&str>, name: &str, arguments: &Value) -> Result<Option<String>, String> {
-        let text = |key: &str| arguments[key].as_str().ok_or(format!("{key} is missing"));
-        match (name, file) {
-            ("create", None) => Ok(Some(text("content")?.to_owned())),
-            ("create", Some(_)) => Err("the file exists".into()),
-            ("delete", Some(_)) => Ok(None),
-            ("str_replace", Some(file)) => {
-                let old = text("old_str")?;
-                match file.matches(old).count() {
-                    1 if !old.is_empty() => Ok(Some(file.replacen(old, text("new_str")?, 1))),
-                    n => Err(format!("{n} matches")),
-                }
+        let text = |key: &str| arguments[key].as_str().map(str::to_owned).ok_or(format!("{key} is missing"));
+        let path = "f".to_owned();
+        let edit = match name {
+            "create" => Edit::Create { path, content: text("content")? },
+            "delete" => Edit::Delete { path, lines: None },
+            "str_replace" => Edit::Replace { path, old: text("old_str")?, new: text("new_str")?, all: false },
+            "insert" => {
+                let line = arguments["line"].as_u64().ok_or("line is missing")?;
+                Edit::Insert { path, line: usize::try_from(line).unwrap(), text: text("text")? }
             }
-            ("insert", Some(file)) => {
-                let line = arguments["line"].as_u64().ok_or("line is missing")? as usize;
-                let mut lines: Vec<&str> = file.split_inclusive('\n').collect();
-                lines.insert(line.min(lines.len()), text("text")?);
-                Ok(Some(lines.concat()))
-            }
-            ("done", file) => Ok(file.map(str::to_owned)),
-            (other, _) => Err(format!("{other} cannot be used here")),
-        }
+            "done" => return Ok(file.map(str::to_owned)),
+            other => return Err(format!("{other} cannot be used here")),
+        };
+        let file = file.map(|text| Bytes::copy_from_slice(text.as_bytes()));
+        let mut batch = apply([("f".to_owned(), file)].into(), &[edit], &mut |_, _| {});
+        batch.outcomes.remove(0).map_err(|refusal| refusal.to_string())?;
+        Ok(batch.changes.pop().and_then(|change| match change {
+            Change::Write { content, .. } => Some(String::from_utf8(content.to_vec()).unwrap()),
+            _ => None,
+        }))
     }
 
     fn round_trip(before: &str, after: &str) {
