@@ -7,7 +7,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 SLIPWAY := $(CARGO_TARGET_DIR)/debug/slipway
 
 .DEFAULT_GOAL := help
-.PHONY: help build weights demo up check test soak fuzz bench proto image clean-free
+.PHONY: help build weights demo up check test soak fuzz bench bench-files bench-search proto image clean-free
 
 help: ## this menu
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,12 @@ fuzz: ## hostile archives, edits and documents, a minute each
 
 bench: ## the benchmarks, with a release build
 	@tests/bench/run
+
+bench-files: ## commits, reads and stored bytes of the file store beside git's
+	@tests/bench/files
+
+bench-search: weights ## searches among up to a million chunks with their recall, and files and tokens indexed a second
+	@tests/bench/search
 
 proto: ## lint and format proto/, generate the clients of buf.gen.yaml into gen/
 	@scripts/tools.sh buf

@@ -1,11 +1,11 @@
-//! Measurements, ignored by default:
-//! `cargo test --release -p slipway-embedding bench -- --ignored --nocapture --test-threads 1`; with `OPTIMIZE=1` searches are
-//! measured after optimizing too, which takes minutes.
+//! Measurements, ignored by default; `tests/bench/search` runs those of searching and indexing.
 #![allow(clippy::print_stdout, reason = "figures are for people")]
 
+mod indexing;
+mod search;
+
 use super::*;
-use crate::embedder::{MiniLm, Space};
-use crate::index::{DirLock, EdgeIndex, Point, Query, Tenant, VectorIndex as _};
+use crate::embedder::MiniLm;
 use crate::model::chunk::{chunk, embedded_text};
 
 /// The time within which the given share of the runs was done.
@@ -33,75 +33,6 @@ fn text(n: usize) -> String {
         "volume", "config", "host", "metrics",
     ];
     (0..30).map(|k| format!("{}{}: value{}\n", WORDS[(n + k * 7) % 16], (n * 31 + k) % 97, (n * 17 + k) % 1013)).collect()
-}
-
-async fn measure(label: &str, index: &EdgeIndex, tenant: Tenant) {
-    for (mode, dense, lexical) in [("hybrid", true, true), ("words", false, true), ("dense", true, false)] {
-        let mut times = Vec::new();
-        for n in 0..200 {
-            let query = Query {
-                words: if lexical { format!("gateway{} replicas value{}", n % 97, n * 5 % 1013) } else { String::new() },
-                vector: dense.then(|| Arc::new(noise(n * 13))),
-                limit: 10,
-                ..Query::default()
-            };
-            let start = Instant::now();
-            let found = index.search(tenant, query).await.unwrap();
-            times.push(start.elapsed());
-            assert_eq!(found.len(), 10);
-        }
-        let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
-        println!("{label:>28} {mode:>7}: p50 {p50:>9.2?}  p99 {p99:>9.2?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn bench_search_at_10_000_and_100_000_points() {
-    for (total, workspaces) in [(10_000, 1), (100_000, 20), (100_000, 1)] {
-        let dir = tempfile::tempdir().unwrap();
-        let (index, _) = EdgeIndex::open(dir.path(), DirLock::take(dir.path()).unwrap(), &Space::default()).unwrap();
-        let tenants: Vec<_> = (0..workspaces).map(|w| Tenant { project: project(1), workspace: Uuid::from_u128(w) }).collect();
-        let start = Instant::now();
-        for from in (0..total).step_by(1_000) {
-            let tenant = tenants[from / 1_000 % tenants.len()];
-            let points = (from..from + 1_000).map(|n| Point {
-                id: tenant.point_id(&format!("f{n}.yaml"), "b", 0),
-                path: format!("f{n}.yaml"),
-                blob: "b".to_owned(),
-                start_line: 1,
-                end_line: 30,
-                title: String::new(),
-                text: text(n),
-                vector: Some(noise(n)),
-            });
-            index.upsert(tenant, 1, points.collect()).await.unwrap();
-        }
-        let written = start.elapsed();
-        let start = Instant::now();
-        index.flush().await.unwrap();
-        println!(
-            "{total} points, {workspaces} workspaces: written in {written:.1?} ({:.0}/s), flushed in {:.2?}",
-            total as f64 / written.as_secs_f64(),
-            start.elapsed()
-        );
-        measure("as written", &index, tenants[0]).await;
-        if std::env::var_os("OPTIMIZE").is_some() {
-            let start = Instant::now();
-            index.optimize().await.unwrap();
-            println!("optimised in {:.1?}", start.elapsed());
-            measure("optimised", &index, tenants[0]).await;
-        }
-        let start = Instant::now();
-        assert_eq!(index.ids(tenants[0], false).await.unwrap().len(), total / tenants.len());
-        println!("ids of a workspace in {:.2?}", start.elapsed());
-        index.flush().await.unwrap();
-        index.confirm().unwrap();
-        drop(index);
-        let start = Instant::now();
-        assert!(!EdgeIndex::open(dir.path(), DirLock::take(dir.path()).unwrap(), &Space::default()).unwrap().1);
-        println!("opened in {:.2?}\n", start.elapsed());
-    }
 }
 
 #[test]
