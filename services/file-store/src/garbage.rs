@@ -229,6 +229,13 @@ impl Collector {
         all.iter().map(|hash| hash.to_hex().to_string()).collect()
     }
 
+    /// How many bytes the rows of all revisions have instead of manifests.
+    #[cfg(test)]
+    pub(crate) async fn delta_bytes(&self) -> u64 {
+        let deltas = self.store.list_deltas(crate::store::Owners::Revisions, None, 1_000_000).await.expect("a table");
+        deltas.iter().filter_map(|(_, kept)| kept.delta.as_ref()).map(|delta| delta.packed.len() as u64).sum()
+    }
+
     async fn ask(&self, traceparent: String) -> Result<(), Error> {
         let mut tx = self.store.database().begin().await?;
         let job = NewJob { kind: KIND, key: "all".to_owned(), project_id: Uuid::nil(), payload: Vec::new(), traceparent };

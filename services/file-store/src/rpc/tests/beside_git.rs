@@ -2,6 +2,7 @@
 //! run by `tests/bench/files`.
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
+use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 use std::time::Instant;
 
@@ -25,8 +26,9 @@ fn path(n: usize) -> String {
     format!("charts/c{}/templates/file{n}.yaml", n / 40)
 }
 
-fn bytes_below(directory: &Path) -> u64 {
-    let mut bytes = 0;
+/// The bytes of all files, and of the blocks that they take on the disk.
+fn bytes_below(directory: &Path) -> (u64, u64) {
+    let (mut bytes, mut blocks) = (0, 0);
     let mut folders = vec![directory.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -36,10 +38,12 @@ fn bytes_below(directory: &Path) -> u64 {
                 folders.push(entry.path());
             } else {
                 bytes += found.len();
+                blocks += found.blocks();
             }
         }
     }
-    bytes
+    // A block is always one of 512 bytes here, whatever the disk's is.
+    (bytes, blocks * 512)
 }
 
 fn put(directory: &Path, path: &str, text: &str) {
@@ -52,7 +56,7 @@ fn put(directory: &Path, path: &str, text: &str) {
 #[ignore = "a measurement"]
 async fn beside_git() {
     let sizes = std::env::var("SLIPWAY_BENCH_FILES").unwrap_or_else(|_| "1000 20000".to_owned());
-    println!("{:>6}  {:<28} {:>10} {:>10} {:>7}", "files", "", "slipway", "git", "ratio");
+    println!("{:>6}  {:<31} {:>10} {:>10} {:>7}", "files", "", "slipway", "git", "ratio");
     for files in sizes.split_whitespace().map(|size| size.parse::<usize>().unwrap()) {
         measure(files).await;
     }
@@ -67,7 +71,7 @@ async fn measure(files: usize) {
     let mut dice = Dice(1_234_567);
     let texts: Vec<String> = (0..files).map(|_| text(&mut dice)).collect();
     let show = |what: &str, ours: f64, theirs: f64| {
-        println!("{files:>6}  {what:<28} {ours:>10.2} {theirs:>10.2} {:>7.2}", ours / theirs);
+        println!("{files:>6}  {what:<31} {ours:>10.2} {theirs:>10.2} {:>7.2}", ours / theirs);
     };
 
     let began = Instant::now();
@@ -117,8 +121,11 @@ async fn measure(files: usize) {
     assert!(output.stdout.len() > read);
     show("reading a file, µs", ours * 1e6 / files as f64, theirs * 1e6 / files as f64);
 
-    let blobs = bytes_below(&house.dir().join("blobs"));
+    let (bytes, blocks) = bytes_below(&house.dir().join("blobs"));
+    let deltas = house.collector.delta_bytes().await;
     git(directory.path(), &["gc", "--quiet"]);
-    let pack = bytes_below(&directory.path().join(".git/objects"));
-    show("stored after 101 revisions, KiB", blobs as f64 / 1024.0, pack as f64 / 1024.0);
+    let (pack, pack_blocks) = bytes_below(&directory.path().join(".git/objects"));
+    show("stored after 101 revisions, KiB", (bytes + deltas) as f64 / 1024.0, pack as f64 / 1024.0);
+    show("the same, on a disk, KiB", (blocks + deltas) as f64 / 1024.0, pack_blocks as f64 / 1024.0);
+    println!("{files:>6}  of which rows, KiB              {:>10.2}", deltas as f64 / 1024.0);
 }
