@@ -1,7 +1,7 @@
 # The menu: `make` prints it.
 CARGO_TARGET_DIR ?= $(HOME)/.cache/slipway/target
 export CARGO_TARGET_DIR
-export IMAGE VERSION BINARY BUILD_IMAGE RUNTIME_IMAGE
+export IMAGE VERSION BINARY BUILD_IMAGE RUNTIME_IMAGE GIT_IMAGE
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/slipway/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 SLIPWAY := $(CARGO_TARGET_DIR)/debug/slipway

@@ -1,6 +1,6 @@
 //! The container image, built from the Dockerfile with this build of the binary: what it is, and that it runs.
 //!
-//! No image can be pulled in a test, so the runtime image is made of this machine's C library.
+//! No image can be pulled in a test, so the runtime image is made of this machine's C library, and the one with `git` of its `git`.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -15,12 +15,21 @@ use super::docker::Docker;
 use crate::story::{binary, repository};
 
 const BASE: &str = "slipway-test-runtime:latest";
+const GIT: &str = "slipway-test-git:latest";
 const IMAGE: &str = "slipway-test";
 const NONROOT: &str = "65532:65532";
 
-/// The shared objects that the binary is linked with, as `ldd` tells.
+/// The shared objects that the binary is linked with, and the one part of the C library that only `git` needs.
 fn libraries() -> Vec<PathBuf> {
-    let output = Command::new("ldd").arg(binary()).output().expect("ldd runs");
+    let core = Command::new("git").arg("--exec-path").output().expect("git runs").stdout;
+    let helper = PathBuf::from(String::from_utf8_lossy(&core).trim()).join("git-remote-http");
+    let of_git = linked(&helper).into_iter().filter(|l| l.file_name().is_some_and(|name| name == "libresolv.so.2"));
+    linked(&binary()).into_iter().chain(of_git).collect()
+}
+
+/// As `ldd` tells.
+fn linked(program: &Path) -> Vec<PathBuf> {
+    let output = Command::new("ldd").arg(program).output().expect("ldd runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let words = text.split_whitespace().filter(|w| w.starts_with('/'));
     words.map(PathBuf::from).collect()
@@ -41,7 +50,9 @@ fn base_image(docker: &Docker) {
     let libraries = libraries();
     // A directory without an entry of its own would be its owner's alone.
     let folders: BTreeSet<&Path> = libraries.iter().flat_map(|l| l.ancestors().skip(1)).collect();
-    for folder in folders.into_iter().filter(|f| f.parent().is_some()).chain([Path::new("/etc"), Path::new("/home")]) {
+    for folder in
+        folders.into_iter().filter(|f| f.parent().is_some()).chain(["/etc", "/etc/ssl", "/etc/ssl/certs", "/home"].map(Path::new))
+    {
         add(&folder.to_string_lossy()[1..], 0o755, 0, tar::EntryType::Directory, b"");
     }
     for library in &libraries {
@@ -54,8 +65,24 @@ fn base_image(docker: &Docker) {
     add("etc/passwd", 0o644, 0, tar::EntryType::Regular, users);
     add("home/nonroot/", 0o700, 65532, tar::EntryType::Directory, b"");
     add("tmp/", 0o1777, 0, tar::EntryType::Directory, b"");
+    import(docker, BASE, archive);
+}
+
+/// What the Dockerfile's own stage lays out, of this machine's `git`.
+fn git_image(docker: &Docker) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let laid_out = Command::new(repository().join("infra/image/git-files")).arg(dir.path()).status().expect("the script runs");
+    assert!(laid_out.success());
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.mode(tar::HeaderMode::Deterministic);
+    archive.follow_symlinks(false);
+    archive.append_dir_all("out", dir.path()).expect("an archive in memory");
+    import(docker, GIT, archive);
+}
+
+fn import(docker: &Docker, name: &str, archive: tar::Builder<Vec<u8>>) {
     let bytes = archive.into_inner().expect("an archive in memory");
-    let mut import = docker.command(&["import", "-", BASE]);
+    let mut import = docker.command(&["import", "-", name]);
     let mut child = import.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("docker starts");
     child.stdin.take().expect("a pipe").write_all(&bytes).expect("docker import reads");
     assert!(child.wait().expect("docker import ends").success());
@@ -65,6 +92,7 @@ fn base_image(docker: &Docker) {
 fn build(docker: &Docker, version: &str) -> Value {
     let mut command = Command::new(repository().join("infra/image/build"));
     command.args(["--no-cache", "--quiet"]).env("DOCKER", docker.client()).env("RUNTIME_IMAGE", BASE).env("IMAGE", IMAGE);
+    command.env("GIT_IMAGE", GIT);
     command.env("BINARY", binary()).env("VERSION", version).env("SOURCE_DATE_EPOCH", "1700000000");
     let output = docker.aim(&mut command).output().expect("the script runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -90,9 +118,10 @@ fn the_image_is_small_and_reproducible_and_runs() {
         Err(why) => return skipped("the_image_is_small_and_reproducible_and_runs", &format!("{why:#}")),
     };
     base_image(&docker);
+    git_image(&docker);
     let (one, two) = (build(&docker, "one"), build(&docker, "two"));
     assert_eq!(one["RootFS"]["Layers"], two["RootFS"]["Layers"], "the same binary gives the same layers");
-    assert_eq!(one["RootFS"]["Layers"].as_array().expect("layers").len(), 2, "the base's and one of ours");
+    assert_eq!(one["RootFS"]["Layers"].as_array().expect("layers").len(), 3, "the base's, git, and the binary");
     let (image, binary) = (one["Size"].as_u64().expect("a size"), std::fs::metadata(binary()).expect("a file").len());
     println!("the image has {} MiB, of which the binary is {}", image >> 20, binary >> 20);
     assert!(image - binary < 64 << 20, "beside the binary there is little");
@@ -125,11 +154,26 @@ fn runs(docker: &Docker) {
     assert!(models.contains("builtin/rules"), "{models}");
     let processes = docker.ok(&["top", &container.1]);
     assert!(processes.lines().nth(1).is_some_and(|l| l.starts_with("65532")), "{processes}");
+    git_runs(docker, &container);
     let shell = docker.output(&["exec", &container.1, "/bin/sh", "-c", "true"]);
     assert!(!shell.status.success(), "there is no shell in it");
     let stopped = docker.ok(&["stop", "--time=20", &container.1]);
     let code = docker.ok(&["inspect", "--format={{.State.ExitCode}}", &stopped]);
     assert_eq!(code, "0", "SIGTERM ends it in order");
+}
+
+/// An import from Git, for which the server starts the program; and its helper for https, which finds nobody here.
+fn git_runs(docker: &Docker, container: &Container<'_>) {
+    for command in [
+        &["files", "import", "/etc/ssl", "--name", "shop"][..],
+        &["files", "export", "shop", "/tmp/shop.bundle", "--git"],
+        &["files", "import", "/tmp/shop.bundle", "--name", "again"],
+    ] {
+        docker.ok(&[&["exec", &container.1, "/usr/local/bin/slipway"], command].concat());
+    }
+    let lost = docker.output(&["exec", &container.1, "/usr/bin/git", "ls-remote", "https://127.0.0.1:9/shop.git"]);
+    let said = String::from_utf8_lossy(&lost.stderr).into_owned();
+    assert!(said.contains("127.0.0.1") && !said.contains("remote helper"), "{said}");
 }
 
 #[test]
