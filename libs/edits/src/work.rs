@@ -3,8 +3,9 @@
 
 use std::cell::Cell;
 
-/// What the edits of one call may cost: about a second. Three megabytes of ordinary code cost about a three-hundredth of it.
-pub(super) const MAX_WORK: u64 = 1 << 28;
+/// What the edits of one call may cost: some seconds at the worst. An edit of three megabytes of ordinary code costs about a
+/// hundredth of it.
+pub(super) const MAX_WORK: u64 = 1 << 26;
 
 /// The steps that are left.
 #[derive(Debug)]
