@@ -13,7 +13,7 @@ mod letters;
 mod models;
 mod money;
 
-pub(crate) use eval::{Eval, Retrieval};
+pub(crate) use eval::{Eval, Retrieval, Weights};
 pub(crate) use files::{Files, Overlay, Transfer};
 pub(crate) use index::{Index, IndexCommand};
 pub(crate) use inference::{Cache, Inference};

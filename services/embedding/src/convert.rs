@@ -12,11 +12,10 @@ use uuid::Uuid;
 
 use crate::embedder::Space;
 use crate::error::Error;
-use crate::index::Found;
 use crate::model::glob::Glob;
 use crate::model::select::{Part, Selected};
 use crate::model::state::{Mode, Model, State, WorkspaceIndex};
-use crate::service::{Search, SearchAnswer, Selection, Step};
+use crate::service::{self, Search, SearchAnswer, Selection, Step};
 
 pub(crate) use audit::{audit_index, audit_index_response};
 
@@ -84,7 +83,7 @@ pub(crate) fn search_response(answer: SearchAnswer) -> SearchResponse {
     }
 }
 
-fn hit(found: Found) -> Hit {
+fn hit(service::Hit { found, used_by }: service::Hit) -> Hit {
     let parts = found.parts().into_iter().map(|(name, value, note)| ScorePart { name: name.to_owned(), value, note });
     Hit {
         parts: parts.collect(),
@@ -96,6 +95,7 @@ fn hit(found: Found) -> Hit {
         dense_rank: found.dense_rank,
         lexical_rank: found.lexical_rank,
         title: found.point.title,
+        used_by,
     }
 }
 

@@ -2,6 +2,8 @@
 //! asked by the code that answers SelectFiles. No store, no jobs, no other service; chunks, engine and ranking are the live
 //! ones.
 
+mod observer;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,8 +15,10 @@ use crate::embedder::Space;
 use crate::error::BoxError;
 use crate::index::{DirLock, EdgeIndex, Engines, Index, Tenant, VectorIndex};
 use crate::model::chunk;
-use crate::model::select::Selected;
+use crate::model::select::{Digest, Selected};
 use crate::service::{Chooser, Corpus, Entry, Manifest, points_of};
+
+pub use observer::{Observer, Traits};
 
 /// Files over this many bytes are known by their paths alone.
 pub const MAX_FILE_BYTES: u64 = chunk::MAX_FILE_BYTES;
@@ -96,6 +100,8 @@ impl Evaluation {
         let mut points = Vec::new();
         for (file, bytes) in new.into_iter().zip(contents) {
             let made = points_of(tenant, &file.path, &file.blob, &bytes);
+            let digest = Digest::of(made.iter().map(|p| p.text.as_str()));
+            self.chooser.note(tenant, &file.path, &file.blob, digest).await;
             package.points.insert(file.path.clone(), made.iter().map(|p| p.id).collect());
             package.manifest.insert(file.path.clone(), Entry { blob: file.blob.clone(), chunks: made.len() });
             points.extend(made);

@@ -7,6 +7,7 @@ mod digests;
 mod engine;
 mod reindex;
 mod search;
+mod ties;
 mod vectors;
 
 use std::collections::HashMap;
@@ -27,7 +28,7 @@ pub(crate) use build::points_of;
 pub(crate) use choose::{Chooser, Corpus};
 pub(crate) use engine::Source;
 pub(crate) use reindex::Step;
-pub(crate) use search::{Search, SearchAnswer, Selection};
+pub(crate) use search::{Hit, Search, SearchAnswer, Selection};
 
 use crate::clients::Files;
 use crate::embedder::{self, Embedding, Space};

@@ -13,6 +13,12 @@ pub(crate) enum Eval {
     /// paths and numbers; its files are what must be found; the tree before it is what is searched. Beside the live ranking
     /// stands BM25 over path and content. Nothing is sent anywhere and nothing is changed.
     Retrieval(Retrieval),
+    /// Learn the weights of the choice of files from the histories of Git repositories, and print them.
+    ///
+    /// The samples are those of `slipway eval retrieval`. What the ranking sees of each file is the data, and whether the
+    /// commit modified it what is to be told from it. Of several repositories each is also ranked by what the others teach:
+    /// these figures go to standard error.
+    Weights(Weights),
 }
 
 /// Which history, and how much of it.
@@ -36,4 +42,21 @@ pub(crate) struct Retrieval {
     /// Also show the ranking without each part of its score.
     #[arg(long)]
     pub(crate) ablate: bool,
+}
+
+/// What to learn from, and how.
+#[derive(Debug, Args)]
+pub(crate) struct Weights {
+    /// A repository, and the directory in it to which its commits are confined. Each one counts the same.
+    #[arg(long, value_name = "REPOSITORY[:DIR]", required = true)]
+    pub(crate) from: Vec<String>,
+    /// Chooses the samples.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many commits of each repository, at most.
+    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) samples: u32,
+    /// How strongly weights are held small.
+    #[arg(long, default_value_t = 3.0)]
+    pub(crate) l2: f64,
 }

@@ -1,8 +1,10 @@
 //! `slipway eval retrieval`: mines a Git history for requests with known answers, and measures how well the live ranking finds
-//! them. Everything happens in this process.
+//! them; `slipway eval weights` learns from them. Everything happens in this process.
 
 mod baseline;
+mod fit;
 mod history;
+mod learn;
 mod metrics;
 mod query;
 mod report;
@@ -39,13 +41,8 @@ const ROUTINE: [&str; 10] = [
 ];
 
 /// The parts of a score, and what the ranking is called without one.
-const PARTS: [(&str, &str); 5] = [
-    ("kind", "without kind"),
-    ("request", "without request"),
-    ("text", "without text"),
-    ("path", "without path"),
-    ("structure", "without structure"),
-];
+const PARTS: [(&str, &str); 4] =
+    [("kind", "without kind"), ("request", "without request"), ("text", "without text"), ("path", "without path")];
 
 /// How one sample was ranked.
 struct Outcome {
@@ -60,9 +57,10 @@ struct Outcome {
 
 /// Runs a self-test.
 pub(crate) async fn eval(out: &Out, command: Eval) -> anyhow::Result<()> {
-    let Eval::Retrieval(asked) = command;
-    let report = retrieval(asked).await?;
-    report.print(out)
+    match command {
+        Eval::Retrieval(asked) => retrieval(asked).await?.print(out),
+        Eval::Weights(asked) => learn::weights(out, asked).await,
+    }
 }
 
 async fn retrieval(asked: Retrieval) -> anyhow::Result<Report> {

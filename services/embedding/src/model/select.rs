@@ -1,5 +1,5 @@
 //! Which files a change request is about. Every file is looked at by its traits: what kind it is, whether changes of the
-//! request's sort touch that kind, whether its text, its path and the values that it uses say what the request says. Each
+//! request's sort touch that kind, whether its text and its path say what the request says. Each
 //! trait adds log-odds that were learned from real changes; the sum is the file's score. Deterministic.
 
 mod bm25;
@@ -12,8 +12,10 @@ mod words;
 
 use std::sync::Arc;
 
-pub(crate) use digest::Digest;
+pub(crate) use digest::{Digest, Tie};
 pub(crate) use request::Request;
+
+pub(crate) use traits::Trait;
 
 use traits::{Facts, Package};
 
@@ -29,7 +31,7 @@ pub(crate) struct Candidate<'a> {
 /// A share of a score.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Part {
-    /// Which: `kind`, `request`, `text`, `path` or `structure`.
+    /// Which: `kind`, `request`, `text` or `path`.
     pub(crate) name: &'static str,
     /// What it adds.
     pub(crate) value: f64,
@@ -58,6 +60,12 @@ pub(crate) fn select(request: &Request, files: &[Candidate<'_>], limit: usize) -
     selected.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.path.cmp(&b.path)));
     selected.truncate(limit);
     selected
+}
+
+/// What the score of each file is made of, for whoever learns the weights.
+pub(crate) fn traits(request: &Request, files: &[Candidate<'_>]) -> Vec<Vec<Trait>> {
+    let package = Package::new(request, files);
+    (0..files.len()).map(|at| Facts::of(request, &package, at).traits).collect()
 }
 
 fn explained(path: &str, facts: Facts) -> Selected {

@@ -19,6 +19,7 @@ use super::{BuildJob, Service};
 use crate::error::Error;
 use crate::index::{Point, Tenant, VectorIndex};
 use crate::model::chunk::{Chunk, MAX_FILE_BYTES, chunk, embedded_text, text_of};
+use crate::model::select::Digest;
 use crate::model::state::{State, WorkspaceIndex};
 use crate::store::{Built, IndexedFile};
 
@@ -202,7 +203,8 @@ impl Service {
         let reads = futures::stream::iter(files.into_iter().map(|file| self.read_points(tenant, revision, file, ctx)));
         let mut reads = std::pin::pin!(reads.buffered(READS_AT_ONCE));
         let (mut written, mut waiting) = (Vec::new(), Vec::new());
-        while let Some((file, points)) = reads.try_next().await? {
+        while let Some((file, points, digest)) = reads.try_next().await? {
+            self.chooser.note(tenant, &file.path, &file.blob, digest).await;
             written.push(file);
             waiting.extend(points);
             if waiting.len() >= POINTS_AT_ONCE {
@@ -220,11 +222,11 @@ impl Service {
         revision: Uuid,
         file: FileEntry,
         ctx: &Ctx,
-    ) -> Result<(IndexedFile, Vec<Point>), Error> {
+    ) -> Result<(IndexedFile, Vec<Point>, Digest), Error> {
         let FileEntry { path, size, hash: blob, .. } = file;
         let document = Format::of_path(&path).is_some_and(Format::is_opaque);
         if size > if document { MAX_DOCUMENT } else { MAX_FILE_BYTES } {
-            return Ok((IndexedFile { path, blob, chunk_count: 0 }, Vec::new()));
+            return Ok((IndexedFile { path, blob, chunk_count: 0 }, Vec::new(), Digest::default()));
         }
         let bytes = match document {
             true => self.files.text(ctx, tenant.workspace, revision, &path).await?.into_bytes(),
@@ -232,7 +234,8 @@ impl Service {
         };
         let chunked = tokio::task::spawn_blocking(move || {
             let points = points_of(tenant, &path, &blob, &bytes);
-            (IndexedFile { chunk_count: points.len() as u64, path, blob }, points)
+            let digest = Digest::of(points.iter().map(|p| p.text.as_str()));
+            (IndexedFile { chunk_count: points.len() as u64, path, blob }, points, digest)
         });
         Ok(chunked.await.map_err(|panic| Fault::internal(panic.to_string()))?)
     }

@@ -6,7 +6,7 @@ use super::Manifest;
 use super::digests::Digests;
 use crate::error::Error;
 use crate::index::{Found, Index, Query, Tenant};
-use crate::model::select::{Candidate, Request, Selected, select};
+use crate::model::select::{Candidate, Digest, Request, Selected, select};
 
 /// In a workspace with more files than this only those are looked at that something speaks for.
 const MAX_CANDIDATES: usize = 2_000;
@@ -54,14 +54,19 @@ impl Corpus<'_> {
 /// Chooses files by an index; cheap to clone. Vectors take no part: docs/retrieval.md says why.
 #[derive(Clone)]
 pub(crate) struct Chooser {
-    index: Index,
-    digests: Digests,
+    pub(super) index: Index,
+    pub(super) digests: Digests,
 }
 
 impl Chooser {
     /// One that looks there.
     pub(crate) fn new(index: Index) -> Self {
         Self { index, digests: Digests::new() }
+    }
+
+    /// Keeps what is known of a file whose chunks have just been made, so that the first choice need not read them again.
+    pub(crate) async fn note(&self, tenant: Tenant, path: &str, blob: &str, digest: Digest) {
+        self.digests.keep(tenant, path, blob, digest).await;
     }
 
     /// The files that a request is about, the most likely first.

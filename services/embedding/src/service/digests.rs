@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::choose::Corpus;
 use crate::error::Error;
-use crate::index::{Index, Point};
+use crate::index::{Index, Point, Tenant};
 use crate::model::select::Digest;
 
 const MAX_BYTES: u64 = 64 << 20;
@@ -24,6 +24,10 @@ impl Digests {
     pub(super) fn new() -> Self {
         let weigher = |_: &Uuid, digest: &Arc<Digest>| u32::try_from(digest.weight()).unwrap_or(u32::MAX);
         Self { known: moka::future::Cache::builder().max_capacity(MAX_BYTES).weigher(weigher).build() }
+    }
+
+    pub(super) async fn keep(&self, tenant: Tenant, path: &str, blob: &str, digest: Digest) {
+        self.known.insert(tenant.point_id(path, blob, u32::MAX), Arc::new(digest)).await;
     }
 
     /// The digests of files of a corpus, in order.

@@ -36,11 +36,20 @@ pub(crate) struct Search {
 #[derive(Debug)]
 pub(crate) struct SearchAnswer {
     /// The best first.
-    pub(crate) hits: Vec<Found>,
+    pub(crate) hits: Vec<Hit>,
     /// The revision that was searched.
     pub(crate) revision: Uuid,
     /// How.
     pub(crate) mode: Mode,
+}
+
+/// A chunk that was found.
+#[derive(Debug)]
+pub(crate) struct Hit {
+    /// The chunk.
+    pub(crate) found: Found,
+    /// Files that refer to what it is.
+    pub(crate) used_by: Vec<String>,
 }
 
 /// Files that were chosen.
@@ -73,8 +82,11 @@ impl Service {
             let words = if mode == Mode::Dense { String::new() } else { search.query.clone() };
             let paths = search.glob.as_ref().map(|glob| snapshot.paths(glob));
             let query = Query { words, vector, paths, limit: search.limit };
-            let hits = snapshot.corpus().hits(&self.index, query).await?;
+            let corpus = snapshot.corpus();
+            let found = corpus.hits(&self.index, query).await?;
+            let users = self.chooser.users(&corpus, &found).await?;
             if attempt == TRIES || self.is_current(&snapshot).await? {
+                let hits = found.into_iter().zip(users).map(|(found, used_by)| Hit { found, used_by }).collect();
                 return Ok(SearchAnswer { hits, revision: snapshot.revision, mode });
             }
         }

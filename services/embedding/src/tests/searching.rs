@@ -68,6 +68,27 @@ async fn globs_and_limits_narrow_a_search() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hit_names_the_templates_that_use_it() {
+    let world = World::start(Model::None).await;
+    let (p, w) = (project(1), Uuid::now_v7());
+    let files = [
+        ("shop/values.yaml", "# quokkas at the door\ndoor:\n  quokkas: 1\nimage: x\n"),
+        ("shop/templates/_helpers.tpl", "{{- define \"shop.wombat\" -}}\nwombat: true\n{{- end }}\n"),
+        ("shop/templates/door.yaml", "kind: Service\nports: {{ .Values.door.quokkas }}\n{{ include \"shop.wombat\" . }}\n"),
+        ("shop/templates/wall.yaml", "kind: ConfigMap\nimage: {{ .Values.image }}\n"),
+        ("other/templates/door.yaml", "kind: Service\nports: {{ .Values.door.quokkas }}\n{{ include \"shop.wombat\" . }}\n"),
+    ];
+    world.commit(p, w, &files).await;
+    world.ready(p, w, 1).await;
+    for (query, title) in [("quokkas at the door", "values door"), ("wombat", "define shop.wombat")] {
+        let found = world.search(p, w, query).await.unwrap();
+        let hit = found.hits.iter().find(|hit| hit.title == title).unwrap_or_else(|| panic!("{title} is not in {found:?}"));
+        assert_eq!(hit.used_by, ["shop/templates/door.yaml"], "{title}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_request_selects_the_values_and_the_templates_of_its_kinds() {
     let world = World::start(Model::None).await;
     let (p, w) = (project(1), Uuid::now_v7());

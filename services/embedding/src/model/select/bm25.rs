@@ -1,7 +1,5 @@
 //! BM25 over whole files: which of them speak of what the request speaks of.
 
-use std::collections::HashMap;
-
 const K1: f64 = 1.2;
 
 /// A document: how often each word occurs in it.
@@ -26,12 +24,6 @@ pub(super) fn scores<D: Document>(words: &[u32], documents: &[&D], b: f64) -> Ve
         }
     }
     scores
-}
-
-/// How much a word tells: each word of the request by how few documents have it.
-pub(super) fn rarities<D: Document>(words: &[u32], documents: &[&D]) -> HashMap<u32, f64> {
-    let with = |word: u32| documents.iter().filter(|d| d.count(word) > 0).count();
-    words.iter().map(|word| (*word, rarity(documents.len(), with(*word)))).collect()
 }
 
 fn rarity(documents: usize, with: usize) -> f64 {

@@ -1,8 +1,8 @@
 //! The traits of a file under a request. Their names are those of the weights.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
-use super::bm25::{Document, rarities, scores};
+use super::bm25::{Document, scores};
 use super::kind::{self, is_common, is_rendered};
 use super::weights::weight;
 use super::words::{hash, of_path};
@@ -37,8 +37,6 @@ pub(super) struct Package<'a> {
     best_text: f64,
     best_rendered: f64,
     best_path: f64,
-    rarity: HashMap<u32, f64>,
-    all_rarity: f64,
 }
 
 impl<'a> Package<'a> {
@@ -54,29 +52,16 @@ impl<'a> Package<'a> {
         let paths: Vec<PathWords> = files.iter().map(|f| PathWords(of_path(f.path).iter().map(|w| hash(w)).collect())).collect();
         let text = scores(&request.hashes, &digests, LONG_TEXT);
         let path = scores(&request.hashes, &paths.iter().collect::<Vec<_>>(), LONG_PATH);
-        let rarity = rarities(&request.hashes, &digests);
         let rendered = text.iter().zip(&places).filter(|(_, (_, kind))| is_rendered(kind)).map(|(score, _)| *score);
         Self {
             best_rendered: rendered.fold(0.0, f64::max),
             best_text: text.iter().copied().fold(0.0, f64::max),
             best_path: path.iter().copied().fold(0.0, f64::max),
-            // In the order of the request, so that the sum is the same each time.
-            all_rarity: request.hashes.iter().filter_map(|w| rarity.get(w)).sum(),
             files,
             places,
             text,
             path,
-            rarity,
         }
-    }
-
-    /// How much of the request, by what its words tell, is said in the key of one value that the file uses; the best.
-    fn uses(&self, at: usize) -> f64 {
-        if self.all_rarity <= 0.0 {
-            return 0.0;
-        }
-        let said = |key: &Vec<u32>| key.iter().filter_map(|word| self.rarity.get(word)).sum::<f64>() / self.all_rarity;
-        self.files[at].digest.uses.iter().map(said).fold(0.0, f64::max)
     }
 }
 
@@ -85,13 +70,20 @@ fn chart_of(path: &str) -> Option<&str> {
     path.strip_suffix("Chart.yaml").filter(|dir| dir.is_empty() || dir.ends_with('/'))
 }
 
-/// What one file's traits add, by part.
+/// Something that is so of a file, and how much.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Trait {
+    /// The part of the score that it adds to.
+    pub(crate) part: &'static str,
+    /// What the weights call it.
+    pub(crate) name: String,
+    /// How much.
+    pub(crate) value: f64,
+}
+
+/// The traits of one file, and what people are told of them.
 pub(super) struct Facts {
-    kind: f64,
-    request: f64,
-    text: f64,
-    path: f64,
-    structure: f64,
+    pub(super) traits: Vec<Trait>,
     notes: Notes,
 }
 
@@ -108,17 +100,25 @@ impl Facts {
         let (below, kind) = package.places[at];
         let templated = matches!(kind, "template" | "helpers");
         let category = if kind == "helpers" { "helpers" } else { file.digest.category.unwrap_or("none") };
-
-        let mut prior = weight("base") + weight(&format!("kind:{kind}"));
+        let mut traits = Vec::with_capacity(24);
+        let mut add = |part, name: String, value| traits.push(Trait { part, name, value });
+        add("kind", "base".to_owned(), 1.0);
+        add("kind", format!("kind:{kind}"), 1.0);
         let size = 0.1 * (1.0 + file.digest.size as f64).ln();
-        prior += size * weight(if is_rendered(kind) { "size:rendered" } else { "size" });
-        prior += 0.1 * below.matches('/').count() as f64 * weight("depth");
-        let mut asked: f64 = request.sorts.iter().map(|sort| weight(&format!("sort:{kind}:{sort}"))).sum();
-        if templated {
-            prior += weight(&format!("object:{category}"));
-            asked += request.topics.iter().map(|topic| weight(&format!("topic:{category}:{topic}"))).sum::<f64>();
+        add("kind", (if is_rendered(kind) { "size:rendered" } else { "size" }).to_owned(), size);
+        add("kind", "depth".to_owned(), 0.1 * below.matches('/').count() as f64);
+        for sort in &request.sorts {
+            add("request", format!("sort:{kind}:{sort}"), 1.0);
         }
+        if templated {
+            add("kind", format!("object:{category}"), 1.0);
+            for topic in &request.topics {
+                add("request", format!("topic:{category}:{topic}"), 1.0);
+            }
+        }
+        text(package, at, kind, &mut add);
         let words: HashSet<u32> = of_path(stem_of(below)).iter().map(|w| hash(w)).collect();
+        path(request, package, at, &words, &mut add);
         let said_by = |has: &dyn Fn(u32) -> bool| {
             let pairs = request.words.iter().zip(&request.hashes);
             pairs.filter(|(_, hash)| has(**hash)).map(|(word, _)| word.clone()).take(4).collect()
@@ -130,14 +130,7 @@ impl Facts {
             said: said_by(&|hash| file.digest.count(hash) > 0),
             in_path: said_by(&|hash| all.contains(&hash)),
         };
-        Self {
-            kind: prior,
-            request: asked,
-            text: text(package, at, kind),
-            path: path(request, package, at, &words),
-            structure: if templated { package.uses(at) * weight("uses") } else { 0.0 },
-            notes,
-        }
+        Self { traits, notes }
     }
 
     /// The parts that add something, in a fixed order.
@@ -147,40 +140,47 @@ impl Facts {
         let quoted = |words: &[String]| words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ");
         let what = category.map_or_else(|| name.to_owned(), |category| format!("{name} ({category})"));
         let parts = [
-            ("kind", self.kind, what),
-            ("request", self.request, format!("changes of this sort touch {name}")),
-            ("text", self.text, if said.is_empty() { String::new() } else { format!("its text says {}", quoted(&said)) }),
-            ("path", self.path, if in_path.is_empty() { String::new() } else { format!("its path names {}", quoted(&in_path)) }),
-            ("structure", self.structure, "it uses values that the request speaks of".to_owned()),
+            ("kind", what),
+            ("request", format!("changes of this sort touch {name}")),
+            ("text", if said.is_empty() { String::new() } else { format!("its text says {}", quoted(&said)) }),
+            ("path", if in_path.is_empty() { String::new() } else { format!("its path names {}", quoted(&in_path)) }),
         ];
-        let part = |(name, value, note)| Part { name, value, note };
+        let sum = |part| self.traits.iter().filter(|t| t.part == part).map(|t| t.value * weight(&t.name)).sum::<f64>();
+        let part = |(name, note)| Part { name, value: sum(name), note };
         parts.into_iter().map(part).filter(|p| p.name == "kind" || p.value != 0.0).collect()
     }
 }
 
 /// What its text says of what the request says: beside the best of the package, beside the best of what is rendered, and by
 /// itself.
-fn text(package: &Package<'_>, at: usize, kind: &str) -> f64 {
+fn text(package: &Package<'_>, at: usize, kind: &str, add: &mut impl FnMut(&'static str, String, f64)) {
     let score = package.text[at];
     let (beside, alone) = if is_common(kind) { ("text:common", "text:common:raw") } else { ("text", "text:raw") };
-    let mut sum = 0.0;
     if package.best_text > 0.0 {
-        sum += score / package.best_text * weight(beside) + score.min(MOST) / 10.0 * weight(alone);
+        add("text", beside.to_owned(), score / package.best_text);
+        add("text", alone.to_owned(), score.min(MOST) / 10.0);
     }
     if is_rendered(kind) && package.best_rendered > 0.0 {
-        sum += score / package.best_rendered * weight("text:rendered");
+        add("text", "text:rendered".to_owned(), score / package.best_rendered);
     }
-    sum
 }
 
 /// What its path says of it; words of its name that the request does not have speak against it.
-fn path(request: &Request, package: &Package<'_>, at: usize, words: &HashSet<u32>) -> f64 {
+fn path(
+    request: &Request,
+    package: &Package<'_>,
+    at: usize,
+    words: &HashSet<u32>,
+    add: &mut impl FnMut(&'static str, String, f64),
+) {
     let score = package.path[at];
     if score <= 0.0 {
-        return 0.0;
+        return;
     }
     let beyond = words.iter().filter(|word| !request.hashes.contains(word)).count() as f64 / words.len().max(1) as f64;
-    score / package.best_path * weight("path") + score.min(MOST) / 10.0 * weight("path:raw") + beyond * weight("path:beyond")
+    add("path", "path".to_owned(), score / package.best_path);
+    add("path", "path:raw".to_owned(), score.min(MOST) / 10.0);
+    add("path", "path:beyond".to_owned(), beyond);
 }
 
 /// A file's name without its ending.
