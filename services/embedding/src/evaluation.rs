@@ -3,6 +3,7 @@
 //! ones.
 
 mod observer;
+mod search;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,6 +20,7 @@ use crate::model::select::{Digest, Selected};
 use crate::service::{Chooser, Corpus, Entry, Manifest, points_of};
 
 pub use observer::{Observer, Traits};
+pub use search::By;
 
 /// Files over this many bytes are known by their paths alone.
 pub const MAX_FILE_BYTES: u64 = chunk::MAX_FILE_BYTES;
@@ -62,6 +64,7 @@ pub struct Evaluation {
     chooser: Chooser,
     packages: HashMap<String, Package>,
     builds: u64,
+    meanings: Option<search::Meanings>,
 }
 
 /// What the index holds of a package.
@@ -79,7 +82,7 @@ impl Evaluation {
         let engine: Arc<dyn VectorIndex> = Arc::new(opened?.0);
         let index = Index::opening();
         index.set(Engines { current: engine.clone(), previous: None });
-        Ok(Self { engine, chooser: Chooser::new(index), packages: HashMap::new(), builds: 0 })
+        Ok(Self { engine, chooser: Chooser::new(index), packages: HashMap::new(), builds: 0, meanings: None })
     }
 
     /// Brings the index of a package to a state; `read` gives the bytes of a blob, and is asked for new ones only.
@@ -105,6 +108,9 @@ impl Evaluation {
             package.points.insert(file.path.clone(), made.iter().map(|p| p.id).collect());
             package.manifest.insert(file.path.clone(), Entry { blob: file.blob.clone(), chunks: made.len() });
             points.extend(made);
+        }
+        if let Some(meanings) = &mut self.meanings {
+            meanings.give(&mut points).await?;
         }
         self.engine.upsert(tenant, self.builds, points).await?;
         self.packages.insert(name.to_owned(), package);

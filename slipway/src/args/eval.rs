@@ -42,6 +42,10 @@ pub(crate) struct Retrieval {
     /// Also show the ranking without each part of its score.
     #[arg(long)]
     pub(crate) ablate: bool,
+    /// Also measure what Search finds by words, by meaning and by both. Each chunk is embedded in this process: that takes
+    /// minutes.
+    #[arg(long)]
+    pub(crate) search: bool,
 }
 
 /// What to learn from, and how.

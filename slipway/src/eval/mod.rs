@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use slipway_embedding::evaluation::{Choice, Evaluation, File, MAX_FILE_BYTES};
+use slipway_embedding::evaluation::{By, Choice, Evaluation, File, MAX_FILE_BYTES};
 
 use crate::args::{Eval, Retrieval};
 use crate::error::Failure;
@@ -44,12 +44,17 @@ const ROUTINE: [&str; 10] = [
 const PARTS: [(&str, &str); 4] =
     [("kind", "without kind"), ("request", "without request"), ("text", "without text"), ("path", "without path")];
 
+/// What searches are called, in the order of [`By::ALL`].
+const SEARCHES: [&str; 3] = ["search by words", "search by meaning", "search by both"];
+
 /// How one sample was ranked.
 struct Outcome {
     live: Vec<Option<usize>>,
     baseline: Vec<Option<usize>>,
     /// By the parts, in their order: the live ranking without it.
     without: Vec<Vec<Option<usize>>>,
+    /// What Search finds, in the order of [`SEARCHES`]; empty when it was not asked.
+    searched: Vec<Vec<Option<usize>>>,
     elapsed: Duration,
     files: usize,
     routine: bool,
@@ -76,6 +81,9 @@ async fn retrieval(asked: Retrieval) -> anyhow::Result<Report> {
     }
     let dir = tempfile::tempdir()?;
     let mut evaluation = Evaluation::start(dir.path()).await.map_err(anyhow::Error::from_boxed)?;
+    if asked.search {
+        evaluation = evaluation.with_meanings(None).await.map_err(anyhow::Error::from_boxed)?;
+    }
     let mut words = HashMap::new();
     let mut outcomes = Vec::new();
     for (done, sample) in samples.iter().enumerate() {
@@ -83,7 +91,7 @@ async fn retrieval(asked: Retrieval) -> anyhow::Result<Report> {
         if words.len() > WORDS_KEPT {
             words.clear();
         }
-        outcomes.push(measure(&mut evaluation, &history, sample, &mut words).await.with_context(|| sample.commit.clone())?);
+        outcomes.push(measure(&mut evaluation, &history, sample, &mut words, asked.search).await.with_context(|| sample.commit.clone())?);
     }
     drop(spinner);
     Ok(summary(&asked, &outcomes))
@@ -95,6 +103,7 @@ async fn measure(
     history: &Arc<History>,
     sample: &Sample,
     words: &mut HashMap<String, baseline::Words>,
+    search: bool,
 ) -> anyhow::Result<Outcome> {
     let files = history.files(sample)?;
     let mut read = |new: &[&File]| {
@@ -107,6 +116,11 @@ async fn measure(
     let chosen = evaluation.choose(&sample.package, &sample.request, files.len()).await.map_err(anyhow::Error::from_boxed)?;
     let elapsed = started.elapsed();
     let without = PARTS.iter().map(|(part, _)| ranks(&ranked_without(&chosen, part), &sample.truth)).collect();
+    let mut searched = Vec::new();
+    for by in By::ALL.into_iter().filter(|_| search) {
+        let found = evaluation.search(&sample.package, &sample.request, by).await.map_err(anyhow::Error::from_boxed)?;
+        searched.push(ranks(&found.iter().map(String::as_str).collect::<Vec<_>>(), &sample.truth));
+    }
     let chosen: Vec<&str> = chosen.iter().map(|c| c.path.as_str()).collect();
 
     let unknown: Vec<&str> = files.iter().map(|f| f.blob.as_str()).filter(|blob| !words.contains_key(*blob)).collect();
@@ -118,6 +132,7 @@ async fn measure(
     Ok(Outcome {
         live: ranks(&chosen, &sample.truth),
         without,
+        searched,
         baseline: ranks(&baseline::rank(&sample.request, &documents), &sample.truth),
         elapsed,
         files: files.len(),
@@ -149,6 +164,10 @@ fn summary(asked: &Retrieval, outcomes: &[Outcome]) -> Report {
     if asked.ablate {
         let parts = PARTS.iter().enumerate();
         rows.extend(parts.map(|(n, (_, name))| row(name, &all, &|o| o.without.get(n).cloned().unwrap_or_default())));
+    }
+    if asked.search {
+        let searches = SEARCHES.iter().enumerate();
+        rows.extend(searches.map(|(n, name)| row(name, &all, &|o| o.searched.get(n).cloned().unwrap_or_default())));
     }
     let mut times: Vec<Duration> = outcomes.iter().map(|o| o.elapsed).collect();
     times.sort_unstable();
