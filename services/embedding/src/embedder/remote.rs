@@ -1,15 +1,17 @@
 //! [`Remote`]: a provider's model, over HTTP. Texts go in batches, several at once; what is refused for now is asked again,
 //! when the provider says so or a little later each time; what comes back is checked and made to be of length 1.
 
+mod wait;
 mod wire;
 
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
 use futures::{StreamExt as _, TryStreamExt as _};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, StatusCode, Url, redirect};
 use secrecy::ExposeSecret as _;
+use time::OffsetDateTime;
 use tokio::runtime::Handle;
 
 use super::Embedder;
@@ -110,7 +112,8 @@ impl Remote {
             .when(|failure: &Failure| !matches!(failure.1, Again::No))
             .adjust(|failure: &Failure, pause| match failure.1 {
                 Again::After(wait) if wait > MAX_WAIT => None,
-                Again::After(wait) => pause.map(|pause| pause.max(wait)),
+                // Whoever was told the same moment does not come at the same moment: the pause is a random one.
+                Again::After(wait) => pause.map(|pause| wait + pause / 2),
                 _ => pause,
             })
             .await
@@ -123,7 +126,7 @@ impl Remote {
         let request = self.client.post(self.url.clone()).timeout(timeout).json(&body);
         let response = request.send().await.map_err(|e| self.lost(&e))?;
         let status = response.status();
-        let wait = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse::<f64>().ok());
+        let wait = wait::named(response.headers(), OffsetDateTime::now_utc());
         let mut chunks = response.bytes_stream();
         let mut answer = Vec::new();
         while let Some(chunk) = chunks.next().await {
@@ -165,10 +168,10 @@ impl Remote {
         Ok(vectors)
     }
 
-    fn refused(&self, status: StatusCode, wait: Option<f64>, answer: &[u8]) -> Failure {
+    fn refused(&self, status: StatusCode, wait: Option<Duration>, answer: &[u8]) -> Failure {
         let said: String =
             String::from_utf8_lossy(answer).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_REASON).collect();
-        let again = match (status.as_u16(), wait.and_then(|s| Duration::try_from_secs_f64(s).ok())) {
+        let again = match (status.as_u16(), wait) {
             (429 | 503 | 529, Some(wait)) => Again::After(wait),
             (408 | 409 | 429 | 500..=599, _) => Again::Yes,
             _ => Again::No,

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap as Headers, Response};
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc2822;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -163,6 +164,14 @@ async fn what_is_refused_for_now_is_asked_again_when_the_provider_says() {
     assert_eq!(embed(&remote, &["a"]).await.unwrap().len(), 1);
     assert!(started.elapsed() >= Duration::from_secs(1), "the wait is honoured");
     assert_eq!(running.provider.asked.lock().unwrap().len(), 3);
+    // The same as a date; to the second, so that it may be up to one less.
+    let date = (OffsetDateTime::now_utc() + Duration::from_secs(3)).format(&Rfc2822).unwrap();
+    let until = Response::builder().status(503).header("retry-after", date.replace("+0000", "GMT"));
+    let until = Mutex::new(Some(until.body(Body::from("later")).unwrap()));
+    running.provider.first.lock().unwrap().push_back(Box::new(move |_| until.lock().unwrap().take().unwrap()));
+    let started = std::time::Instant::now();
+    assert_eq!(embed(&remote, &["a"]).await.unwrap().len(), 1);
+    assert!(started.elapsed() >= Duration::from_secs(2), "the date is honoured");
 
     // Not for ever, not for hours, and not what would be no better.
     running.provider.asked.lock().unwrap().clear();
@@ -201,6 +210,7 @@ async fn what_is_no_answer_is_an_error_that_says_why() {
             (json!([[1.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]), "2 vectors for 1 texts"),
             (json!([]), "0 vectors for 1 texts"),
             (json!([[0.0, 0.0, 0.0, 0.0]]), "without a direction"),
+            (json!([[1e39, 0.0, 0.0, 0.0]]), "without a direction"),
         ] {
             shaped(vectors);
             let failed = embed(&remote, &["a"]).await.unwrap_err();
@@ -211,6 +221,69 @@ async fn what_is_no_answer_is_an_error_that_says_why() {
     let nobody = Arc::new(Remote::new(EmbedderSettings { kind: EmbedderKind::Ollama, ..nobody }).unwrap());
     let failed = tokio::task::spawn_blocking(move || nobody.embed_query("x").unwrap_err().to_string()).await.unwrap();
     assert!(failed.contains("cannot be reached"), "{failed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_number_and_what_has_no_end_are_no_vectors() {
+    let running = start(EmbedderKind::Openai).await;
+    let remote = Arc::new(Remote::new(settings(EmbedderKind::Openai, &running)).unwrap());
+    for odd in ["NaN", "null", "\"1\"", "1e999"] {
+        let body = format!(r#"{{"data":[{{"index":0,"embedding":[{odd},0,0,1]}}]}}"#);
+        let times = (0..TRIES).map(|_| {
+            let body = body.clone();
+            Box::new(move |_: &Value| said(200, body.clone())) as Answer
+        });
+        running.provider.first.lock().unwrap().extend(times);
+        let failed = embed(&remote, &["a"]).await.unwrap_err();
+        assert!(failed.contains("sent no vectors"), "{odd}: {failed}");
+    }
+    // Fewer than there were texts, in the middle of several batches.
+    running.provider.first.lock().unwrap().push_back(Box::new(|_| said(200, r#"{"data":[{"embedding":[1,0,0,0]}]}"#)));
+    assert!(embed(&remote, &["a", "b"]).await.unwrap_err().contains("1 vectors for 2 texts"));
+    running.provider.first.lock().unwrap().push_back(Box::new(|_| said(200, vec![b' '; MAX_ANSWER_BYTES + 1])));
+    assert!(embed(&remote, &["a"]).await.unwrap_err().contains("more than vectors take"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_is_made_again_and_one_that_is_silent_is_left() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = connections.clone();
+    let breaking = tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let turn = counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let mut request = vec![0; 65_536];
+            let _ = tokio::io::AsyncReadExt::read(&mut socket, &mut request).await.unwrap();
+            // Before the answer, and in the middle of it.
+            if turn % 2 == 1 {
+                let half = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"data\":[{\"embedding\":[1,";
+                tokio::io::AsyncWriteExt::write_all(&mut socket, half).await.unwrap();
+            }
+        }
+    });
+    let of = |base_url: String, timeout_ms| EmbedderSettings {
+        kind: EmbedderKind::Openai,
+        model: "m".to_owned(),
+        base_url,
+        dimensions: 4,
+        timeout_ms,
+        ..EmbedderSettings::default()
+    };
+    let remote = Arc::new(Remote::new(of(url, 2_000)).unwrap());
+    let failed = embed(&remote, &["a"]).await.unwrap_err();
+    assert!(failed.contains("broke off its answer"), "{failed}");
+    assert!(connections.load(std::sync::atomic::Ordering::SeqCst) >= TRIES, "each time on a connection of its own");
+    breaking.abort();
+
+    // It takes connections, and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let remote = Arc::new(Remote::new(of(format!("http://{}/v1", silent.local_addr().unwrap()), 150)).unwrap());
+    let started = std::time::Instant::now();
+    let failed = tokio::task::spawn_blocking(move || remote.embed_query("x").unwrap_err().to_string()).await.unwrap();
+    assert!(failed.contains("does not answer in time") && started.elapsed() < Duration::from_secs(2), "{failed}");
 }
 
 #[test]
