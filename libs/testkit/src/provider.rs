@@ -124,11 +124,15 @@ async fn models() -> Response {
 }
 
 async fn embed(State(inner): State<Arc<Inner>>, axum::Json(request): axum::Json<Value>) -> Response {
-    let text = request["input"].as_str().unwrap_or_default().to_owned();
-    inner.embedded.lock().unwrap_or_else(PoisonError::into_inner).push(text.clone());
+    let texts: Vec<String> = match &request["input"] {
+        Value::Array(texts) => texts.iter().map(|text| text.as_str().unwrap_or_default().to_owned()).collect(),
+        text => vec![text.as_str().unwrap_or_default().to_owned()],
+    };
+    inner.embedded.lock().unwrap_or_else(PoisonError::into_inner).extend(texts.iter().cloned());
     let embedder = inner.embedder.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let Some(embedder) = embedder else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
-    let data = json!([{"object": "embedding", "index": 0, "embedding": embedder(&text)}]);
+    let datum = |(index, text): (usize, &String)| json!({"object": "embedding", "index": index, "embedding": embedder(text)});
+    let data: Vec<_> = texts.iter().enumerate().map(datum).collect();
     axum::Json(json!({"object": "list", "data": data, "usage": {"prompt_tokens": 5, "total_tokens": 5}})).into_response()
 }
 
