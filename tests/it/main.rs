@@ -30,5 +30,6 @@ mod raw;
 mod rooms;
 mod search;
 mod story;
+mod switch;
 mod telemetry;
 mod tls;

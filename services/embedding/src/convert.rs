@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::model::glob::Glob;
 use crate::model::select::{Part, Selected};
 use crate::model::state::{Mode, Model, State, WorkspaceIndex};
-use crate::service::{self, Search, SearchAnswer, Selection, Step};
+use crate::service::{self, Described, Search, SearchAnswer, Selection, Step};
 
 pub(crate) use audit::{audit_index, audit_index_response};
 
@@ -115,8 +115,12 @@ pub(crate) fn embed_texts_response(vectors: Vec<Vec<f32>>, space: &Space) -> Emb
     EmbedTextsResponse { embeddings, model: space.model.clone() }
 }
 
-pub(crate) fn index(index: &WorkspaceIndex, model: &Model, space: &Space) -> Index {
-    let (best, mode_reason) = index.mode(model);
+pub(crate) fn index(index: &WorkspaceIndex, described: &Described) -> Index {
+    let Described { model, space, moving_to } = described;
+    let (best, mut mode_reason) = index.mode(model);
+    if let Some(name) = moving_to {
+        mode_reason.push_str(&format!("; the index is moving to {name}, and answers as it is until it has"));
+    }
     let state = match index.state() {
         State::Indexing => IndexState::Indexing,
         State::Ready => IndexState::Ready,
@@ -130,8 +134,8 @@ pub(crate) fn index(index: &WorkspaceIndex, model: &Model, space: &Space) -> Ind
         revision_number: index.revision_number,
         mode: mode(best).into(),
         mode_reason,
-        model: if there { space.model.clone() } else { String::new() },
-        dimensions: if there { space.dimensions as u32 } else { 0 },
+        model: space.as_ref().filter(|_| there).map_or(String::new(), |space| space.model.clone()),
+        dimensions: space.as_ref().filter(|_| there).map_or(0, |space| space.dimensions as u32),
         file_count: index.file_count,
         chunk_count: index.chunk_count,
         embedded_count: index.embedded_count,
@@ -149,12 +153,12 @@ fn mode(mode: Mode) -> SearchMode {
 }
 
 /// One message of a re-index; heartbeats have no sequence.
-pub(crate) fn reindex_response(step: &Step, sequence: u64, model: &Model, space: &Space) -> ReindexResponse {
+pub(crate) fn reindex_response(step: &Step, sequence: u64, described: impl Fn(&WorkspaceIndex) -> Described) -> ReindexResponse {
     use reindex_response::Event;
     let event = match step {
         Step::Progress { done, total } => Event::Progress(ReindexProgress { done: *done, total: *total }),
-        Step::Ready(ready) => Event::Ready(index(ready, model, space)),
-        Step::Failed(failed) => Event::Failed(index(failed, model, space)),
+        Step::Ready(ready) => Event::Ready(index(ready, &described(ready))),
+        Step::Failed(failed) => Event::Failed(index(failed, &described(failed))),
         Step::Heartbeat => Event::Heartbeat(Heartbeat {}),
     };
     let ignorable = matches!(step, Step::Progress { .. } | Step::Heartbeat);

@@ -81,7 +81,7 @@ impl Evaluation {
         let opened = tokio::task::spawn_blocking(move || EdgeIndex::open(&dir, DirLock::take(&dir)?, &Space::default())).await?;
         let engine: Arc<dyn VectorIndex> = Arc::new(opened?.0);
         let index = Index::opening();
-        index.set(Engines { current: engine.clone(), previous: None });
+        index.set(Engines::one(engine.clone()));
         Ok(Self { engine, chooser: Chooser::new(index), packages: HashMap::new(), builds: 0, meanings: None })
     }
 

@@ -1,9 +1,11 @@
 //! The index engine: points with a dense and a sparse vector, found by either or both. [`VectorIndex`] is what an engine must
-//! do; [`Index`] is the engine of this process, opened off the start-up path.
+//! do; [`Index`] is what this process has of them, opened off the start-up path: the one that is written to, and those that
+//! workspaces are moving away from.
 //!
 //! What an index holds is derived: it can be built anew from the file store and the vector ledger at any time.
 
 mod edge;
+mod engines;
 mod qdrant;
 mod sparse;
 
@@ -12,21 +14,20 @@ mod conformance;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use slipway_rpc::ProjectId;
-use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 #[cfg(test)]
 pub(crate) use edge::tests::open as open_for_test;
-pub(crate) use edge::{DirLock, EdgeIndex};
+pub(crate) use edge::{DirLock, EdgeIndex, Legacy};
+pub(crate) use engines::{Engines, Index};
 pub(crate) use qdrant::Server;
 #[cfg(test)]
 pub(crate) use qdrant::tests::StandIn;
 
-use crate::error::Error;
+use crate::embedder::Space;
 
 /// Raised whenever chunking, words or the payload change: an index of another format is not read, but built anew.
 pub(crate) const FORMAT: u32 = 4;
@@ -35,9 +36,6 @@ const DENSE: &str = "dense";
 const WORDS: &str = "words";
 /// The constant of reciprocal rank fusion: two middling ranks outweigh one good one.
 const RRF_K: u32 = 10;
-const SEARCHES_AT_ONCE: usize = 8;
-/// How long a call waits for an engine that is being opened.
-const OPENING: Duration = Duration::from_secs(10);
 
 /// The fields of a point's payload.
 mod field {
@@ -51,6 +49,21 @@ mod field {
     pub(super) const END_LINE: &str = "end_line";
     pub(super) const TITLE: &str = "title";
     pub(super) const TEXT: &str = "text";
+}
+
+/// What the name of an engine ends with: everything that it was made by. Another make is another engine.
+fn make_of(space: &Space, format: u32) -> String {
+    format!("{}_{}_v{format}", name_of(&space.model), space.dimensions)
+}
+
+/// A model's name as part of an engine's: what such a name does not take is a hash.
+fn name_of(model: &str) -> String {
+    let takes = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    if model.chars().all(takes) {
+        return model.to_owned();
+    }
+    let plain: String = model.chars().map(|c| if takes(c) { c } else { '-' }).collect();
+    format!("{plain}-{}", &blake3::hash(model.as_bytes()).to_hex()[..8])
 }
 
 /// Whose points: every call of an engine is confined to one tenant's workspace.
@@ -183,8 +196,10 @@ pub(crate) trait VectorIndex: Send + Sync {
     /// Rearranges what is large or full of holes, if that is worth while and the engine does not see to it. May take long;
     /// nobody waits for it.
     async fn optimize(&self) -> Result<bool, IndexError>;
-    /// Becomes what others find under the common name, and drops what they found there before; for engines that have one.
+    /// Becomes what others find under the common name, for engines that have one.
     async fn take_over(&self) -> Result<(), IndexError>;
+    /// Goes, with everything in it. Repeating it changes nothing.
+    async fn destroy(&self) -> Result<(), IndexError>;
     /// Lets go of what only one process may hold, once the calls under way have ended.
     async fn close(&self);
 }
@@ -216,96 +231,6 @@ pub(crate) enum IndexError {
     /// The engine refused or panicked.
     #[error("the search engine failed: {0}")]
     Engine(String),
-}
-
-/// The engine of this process; cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Index {
-    state: watch::Sender<State>,
-    searches: Arc<Semaphore>,
-}
-
-/// Whether there is an engine.
-#[derive(Clone)]
-enum State {
-    /// It is being opened.
-    Opening,
-    /// It is there.
-    Open(Engines),
-    /// It was let go.
-    Closed,
-}
-
-/// The engine, and the one before it as long as there are workspaces that only that one has.
-#[derive(Clone)]
-pub(crate) struct Engines {
-    pub(crate) current: Arc<dyn VectorIndex>,
-    pub(crate) previous: Option<Arc<dyn VectorIndex>>,
-}
-
-impl Index {
-    /// An index whose engine is still to come; calls wait for [`Index::set`].
-    pub(crate) fn opening() -> Self {
-        Self { state: watch::channel(State::Opening).0, searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)) }
-    }
-
-    /// Gives it its engine; searches of what another one has go there.
-    pub(crate) fn set(&self, engines: Engines) {
-        self.state.send_replace(State::Open(engines));
-    }
-
-    /// Lets go of the engine.
-    pub(crate) async fn close(&self) {
-        if let State::Open(engines) = self.state.send_replace(State::Closed) {
-            engines.current.close().await;
-        }
-    }
-
-    /// Waits until there is an engine; false when none is to come.
-    pub(crate) async fn opened(&self) -> bool {
-        let mut state = self.state.subscribe();
-        // The sender is ours: it cannot be closed.
-        state.wait_for(|s| !matches!(s, State::Opening)).await.is_ok_and(|s| matches!(*s, State::Open(_)))
-    }
-
-    /// The engine, once it is open; not for long while a server cannot be reached.
-    pub(crate) async fn engine(&self) -> Result<Arc<dyn VectorIndex>, IndexError> {
-        Ok(self.engines().await?.current)
-    }
-
-    /// The engine and the one before it.
-    pub(crate) async fn engines(&self) -> Result<Engines, IndexError> {
-        if tokio::time::timeout(OPENING, self.opened()).await.is_err() {
-            return Err(IndexError::Unavailable("it is still being opened".to_owned()));
-        }
-        match &*self.state.borrow() {
-            State::Open(engines) => Ok(engines.clone()),
-            State::Opening | State::Closed => Err(IndexError::Closed),
-        }
-    }
-
-    /// Searches, a few at a time, in the engine of that name.
-    pub(crate) async fn search(&self, name: &str, tenant: Tenant, query: Query) -> Result<Vec<Found>, Error> {
-        let engine = self.named(name).await?;
-        // Never closed.
-        let _permit = self.searches.acquire().await.ok();
-        Ok(engine.search(tenant, query).await?)
-    }
-
-    /// Points by their ids, from the engine of that name.
-    pub(crate) async fn points(&self, name: &str, tenant: Tenant, ids: Vec<Uuid>) -> Result<Vec<Point>, Error> {
-        let engine = self.named(name).await?;
-        let _permit = self.searches.acquire().await.ok();
-        Ok(engine.points(tenant, ids).await?)
-    }
-
-    async fn named(&self, name: &str) -> Result<Arc<dyn VectorIndex>, IndexError> {
-        let engines = self.engines().await?;
-        Ok(match engines.previous {
-            Some(previous) if name != engines.current.name() => previous,
-            _ => engines.current,
-        })
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The embedding service: chunks, vectors, search. The only owner of vectors.
 //!
 //! - RPCs: `slipway.embedding.v1.EmbeddingService`, `slipway.embedding.v1.AuditService`.
-//! - Tables: `workspace_index` (how far each index is), `index_file` (what searches answer from), `vector` (the ledger of
-//!   what was embedded). The engine's files in `index_dir` are derived from these and from the file store.
+//! - Tables: `workspace_index` (how far each index is, and in which engine), `index_file` (what searches answer from), `vector`
+//!   (the ledger of what was embedded), `engine` (which engines were asked for, and the models of their vectors). The engine's files in `index_dir` are derived from these and from the file store.
 //! - Consumes `revision.committed` and `workspace.deleted`; publishes nothing.
 //! - Calls file-store, for the files that it indexes.
 //!
@@ -98,7 +98,9 @@ async fn build_with(settings: &Settings, deps: Deps, server: &mut Server, parts:
         embedding.set(Arc::new(remote.map_err(|e| BuildError::of("embedding.embedder cannot be used", e))?));
     }
     let files = clients::Files::new(deps.file_store);
-    let service = Arc::new(service::Service::new(records, index::Index::opening(), embedding, files, parts.lease));
+    let making = service::Making { settings: settings.embedder.clone(), model_dir: settings.model_dir() };
+    let models = service::Models::new(embedding, making);
+    let service = Arc::new(service::Service::new(records, index::Index::opening(), models, files, parts.lease));
     slipway_ops::register(server, "embedding", store.clone());
     events::subscribe(&deps.bus, &store, &service, server).await?;
 
@@ -135,6 +137,7 @@ async fn build_with(settings: &Settings, deps: Deps, server: &mut Server, parts:
     }
     server.add_task("embedding-builds", service.clone().run_builds(shutdown.clone()));
     server.add_task("embedding-vectors", service.clone().run_vectors(shutdown.clone()));
+    server.add_task("embedding-moves", service.clone().run_moves(shutdown.clone()));
     server.add_task("embedding-tidying", async move { service.run_tidying(shutdown).await });
     Ok(())
 }

@@ -40,7 +40,8 @@ impl EmbeddingService for Rpc {
         let ctx = Ctx::of(&request)?;
         let workspace = convert::workspace(&request.get_ref().workspace_id).map_err(status)?;
         let index = self.0.get_index(&ctx, workspace).await.map_err(status)?;
-        Ok(Response::new(GetIndexResponse { index: Some(convert::index(&index, &self.0.model(), self.0.space())) }))
+        let state = self.0.described(&index);
+        Ok(Response::new(GetIndexResponse { index: Some(convert::index(&index, &state)) }))
     }
 
     type ReindexStream = BoxStream<'static, Result<ReindexResponse, Status>>;
@@ -54,7 +55,7 @@ impl EmbeddingService for Rpc {
             let response = step.map_err(status).map(|step| {
                 let heartbeat = matches!(step, Step::Heartbeat);
                 *sequence += u64::from(!heartbeat);
-                convert::reindex_response(&step, if heartbeat { 0 } else { *sequence }, &service.model(), service.space())
+                convert::reindex_response(&step, if heartbeat { 0 } else { *sequence }, |index| service.described(index))
             });
             std::future::ready(Some(response))
         });

@@ -5,15 +5,18 @@ mod build;
 mod choose;
 mod digests;
 mod engine;
+mod models;
+mod moving;
 mod reindex;
 mod search;
+mod switch;
 mod ties;
 mod vectors;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -27,13 +30,14 @@ pub(crate) use audit::{Audited, Finding, Kind};
 pub(crate) use build::points_of;
 pub(crate) use choose::{Chooser, Corpus};
 pub(crate) use engine::Source;
+pub(crate) use models::{Making, Models};
 pub(crate) use reindex::Step;
 pub(crate) use search::{Hit, Search, SearchAnswer, Selection};
 
 use crate::clients::Files;
-use crate::embedder::{self, Embedding, Space};
+use crate::embedder::{self, Space};
 use crate::error::Error;
-use crate::index::{Index, Tenant};
+use crate::index::{Index, IndexError, Server, Tenant, VectorIndex};
 use crate::model::state::{Model, WorkspaceIndex};
 use crate::store::{Records, Wanted};
 
@@ -42,6 +46,9 @@ const BUILDS_AT_ONCE: usize = 4;
 const VECTORS: &str = "embedding.vectors";
 /// Workspaces whose vectors are computed in turn, so that a large one does not keep the others waiting.
 const VECTORS_AT_ONCE: usize = 4;
+const MOVES: &str = "embedding.moves";
+/// Workspaces that move to another engine at once: what is searched and built has the rest of the machine.
+const MOVES_AT_ONCE: usize = 2;
 const MANIFESTS_KEPT: u64 = 500;
 const WATCHERS_BEHIND: usize = 256;
 
@@ -71,31 +78,50 @@ struct VectorsJob {
     build: u64,
 }
 
+/// What is said of an index beside its record.
+#[derive(Debug)]
+pub(crate) struct Described {
+    /// The model of its vectors.
+    pub(crate) model: Model,
+    /// What they are of, when that is known.
+    pub(crate) space: Option<Space>,
+    /// The model that it is moving to.
+    pub(crate) moving_to: Option<String>,
+}
+
 /// The service.
 pub(crate) struct Service {
     records: Records,
     index: Index,
     chooser: Chooser,
-    embedding: Embedding,
+    models: Models,
     files: Files,
     builds: Queue,
     vectors: Queue,
+    moves: Queue,
+    /// The server that the engine is on, if it is on one.
+    server: OnceLock<Server>,
+    /// One at a time ends a switch.
+    switching: tokio::sync::Mutex<()>,
     /// The workspace whose index has changed.
     changed: broadcast::Sender<Uuid>,
-    /// By workspace, build and revision: a build of a revision is the same on every replica, for ever.
-    manifests: moka::future::Cache<(Tenant, u64, Option<Uuid>), Arc<Manifest>>,
+    /// By workspace, build, revision and engine: a build of a revision is the same on every replica, for ever.
+    manifests: moka::future::Cache<(Tenant, u64, Option<Uuid>, String), Arc<Manifest>>,
     /// Builds under way in this process.
     building: AtomicUsize,
     written: AtomicBool,
 }
 
 impl Service {
-    pub(crate) fn new(records: Records, index: Index, embedding: Embedding, files: Files, lease: Duration) -> Self {
+    pub(crate) fn new(records: Records, index: Index, models: Models, files: Files, lease: Duration) -> Self {
         let settings = |kind, at_once| QueueSettings { lease, ..QueueSettings::new(kind, at_once) };
         let queue = |kind, at_once| Queue::new(records.store().clone(), settings(kind, at_once));
         Self {
             builds: queue(BUILDS, BUILDS_AT_ONCE),
             vectors: queue(VECTORS, VECTORS_AT_ONCE),
+            moves: queue(MOVES, MOVES_AT_ONCE),
+            server: OnceLock::new(),
+            switching: tokio::sync::Mutex::default(),
             changed: broadcast::channel(WATCHERS_BEHIND).0,
             manifests: moka::future::Cache::new(MANIFESTS_KEPT),
             building: AtomicUsize::new(0),
@@ -103,7 +129,7 @@ impl Service {
             chooser: Chooser::new(index.clone()),
             records,
             index,
-            embedding,
+            models,
             files,
         }
     }
@@ -115,35 +141,57 @@ impl Service {
         self.records.find_index(ctx.project, workspace).await?.ok_or(Error::IndexNotFound)
     }
 
-    /// Whether there is an embedding model.
+    /// Whether there is an embedding model: ours.
     pub(crate) fn model(&self) -> Model {
-        match self.embedding.state() {
-            embedder::State::Loading => Model::Loading,
-            embedder::State::Ready(_) => match self.embedding.trouble() {
-                Some(why) => Model::Failing(why),
-                None => Model::Ready,
-            },
-            embedder::State::Absent(why) => Model::Absent(why.to_string()),
+        models::state_of(&self.models.ours)
+    }
+
+    /// The same of the model of an engine.
+    pub(crate) fn model_of(&self, engine: &str) -> Model {
+        match self.models.of(engine) {
+            Ok(embedding) => models::state_of(&embedding),
+            Err(why) => Model::Absent(why.to_string()),
         }
     }
 
-    /// The same for a search: one that has failed is asked again after a rest.
-    fn model_to_ask(&self) -> Model {
-        match self.model() {
-            Model::Failing(_) if !self.embedding.rests() => Model::Ready,
-            model => model,
-        }
-    }
-
-    /// What the vectors are of.
+    /// What our vectors are of.
     pub(crate) fn space(&self) -> &Space {
-        self.embedding.space()
+        self.models.ours.space()
+    }
+
+    /// What the vectors of an engine are of, when that is known.
+    pub(crate) fn space_of(&self, engine: &str) -> Option<Space> {
+        self.models.of(engine).ok().map(|embedding| embedding.space().clone())
+    }
+
+    /// What is to be said of an index beside its record.
+    pub(crate) fn described(&self, index: &WorkspaceIndex) -> Described {
+        let ours = self.index.ours().unwrap_or_default();
+        let moves = index.built > 0 && index.engine != ours;
+        Described {
+            model: self.model_of(&index.engine),
+            space: self.space_of(&index.engine),
+            moving_to: moves.then(|| self.space().model.clone()),
+        }
+    }
+
+    /// The engine of that name. Another replica may have begun one that is not open here yet.
+    async fn engine_named(&self, name: &str) -> Result<Arc<dyn VectorIndex>, Error> {
+        let missing = match self.index.engines().await?.named(name) {
+            Err(error @ IndexError::Missing(_)) => error,
+            found => return Ok(found?),
+        };
+        let Some(server) = self.server.get() else { return Err(missing.into()) };
+        let other: Arc<dyn VectorIndex> = Arc::new(server.other(name).await?.ok_or(missing)?);
+        self.models.add(name, "the index is moving to another model; until this process knows it, search is by words");
+        self.index.add(other.clone());
+        Ok(other)
     }
 
     /// Embeds texts with the model that the index uses.
     pub(crate) async fn embed_texts(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, Error> {
-        match self.embedding.settled().await {
-            embedder::State::Ready(embedder) => self.embedding.embed(&embedder, texts, true).await,
+        match self.models.ours.settled().await {
+            embedder::State::Ready(embedder) => self.models.ours.embed(&embedder, texts, true).await,
             embedder::State::Absent(why) => Err(Error::EmbedderUnavailable(why.to_string())),
             embedder::State::Loading => Err(Error::EmbedderUnavailable("the embedding model is being loaded".to_owned())),
         }
@@ -175,8 +223,8 @@ impl Service {
     /// Loads the embedding model as soon as there is one.
     pub(crate) async fn load_model(&self, dir: Option<PathBuf>, shutdown: &CancellationToken) -> Result<(), Error> {
         match dir {
-            Some(dir) => self.embedding.load(dir, shutdown).await,
-            None => self.embedding.set_absent("no embedding model: embedding.model_dir is not set".to_owned()),
+            Some(dir) => self.models.ours.load(dir, shutdown).await,
+            None => self.models.ours.set_absent("no embedding model: embedding.model_dir is not set".to_owned()),
         }
         Ok(())
     }
@@ -232,11 +280,22 @@ impl Service {
         queue.run(shutdown, move |lease| Box::pin(self.clone().compute_vectors(lease))).await;
     }
 
-    /// Removes a workspace from the engine.
+    /// Works on moves to another engine until `shutdown`.
+    pub(crate) async fn run_moves(self: Arc<Self>, shutdown: CancellationToken) {
+        if !self.can_work(&shutdown).await {
+            return;
+        }
+        let queue = self.moves.clone();
+        queue.run(shutdown, move |lease| Box::pin(self.clone().move_workspace(lease))).await;
+    }
+
+    /// Removes a workspace from the engines.
     async fn clear(&self, tenant: Tenant) -> Result<(), Error> {
-        let engine = self.index.engine().await?;
-        engine.clear(tenant).await?;
-        Ok(engine.flush().await?)
+        for engine in self.index.engines().await?.all() {
+            engine.clear(tenant).await?;
+            engine.flush().await?;
+        }
+        Ok(())
     }
 
     async fn enqueue_build(&self, tx: &mut Tx, index: &WorkspaceIndex, traceparent: &str) -> Result<(), Error> {
@@ -244,6 +303,13 @@ impl Service {
         let (key, project_id, traceparent) = (index.workspace.to_string(), index.project.0, traceparent.to_owned());
         let job = NewJob { kind: BUILDS, key, project_id, payload, traceparent };
         Ok(self.builds.enqueue_and_start(tx, job).await?)
+    }
+
+    async fn enqueue_move(&self, tx: &mut Tx, index: &WorkspaceIndex) -> Result<(), Error> {
+        let payload = serde_json::to_vec(&BuildJob { workspace: index.workspace }).unwrap_or_default();
+        let (key, project_id, traceparent) = (index.workspace.to_string(), index.project.0, String::new());
+        let job = NewJob { kind: MOVES, key, project_id, payload, traceparent };
+        Ok(self.moves.enqueue_and_start(tx, job).await?)
     }
 
     async fn enqueue_vectors(&self, tx: &mut Tx, tenant: Tenant, build: u64, traceparent: &str) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! The state of the indexes in the database: the only place that knows SQL. Finders take the project first; what belongs to
 //! another project is not found.
 
+mod engine;
 mod file;
 mod ledger;
 mod migration;
@@ -9,6 +10,7 @@ mod state;
 use slipway_storage::sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement, Value};
 use slipway_storage::{StorageError, Store, StoreSettings, Tx};
 
+pub(crate) use engine::Asked;
 pub(crate) use file::IndexedFile;
 pub use migration::Migrator;
 pub(crate) use state::{Built, Wanted};

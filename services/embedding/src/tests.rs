@@ -9,6 +9,7 @@ mod provider;
 mod reindex;
 mod replicas;
 mod searching;
+mod switching;
 mod tenants;
 
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ use uuid::Uuid;
 use crate::embedder::{DIMENSIONS, Embedder};
 use crate::error::BoxError;
 use crate::model::words::words;
-use crate::{Deps, Parts, Settings, build_with};
+use crate::{Deps, EmbedderSettings, Parts, Settings, build_with};
 use file_store::FileStore;
 
 /// Our own chart has more than two hundred chunks, of which a busy machine embeds a few a second.
@@ -87,7 +88,18 @@ impl World {
         Self::start_with(dir, &url, files, model, Parts::default()).await
     }
 
-    async fn start_with(dir: TempDir, url: &str, files: FileStore, model: Model, mut parts: Parts) -> World {
+    async fn start_with(dir: TempDir, url: &str, files: FileStore, model: Model, parts: Parts) -> World {
+        Self::start_by(dir, url, files, model, parts, EmbedderSettings::default()).await
+    }
+
+    async fn start_by(
+        dir: TempDir,
+        url: &str,
+        files: FileStore,
+        model: Model,
+        mut parts: Parts,
+        embedder: EmbedderSettings,
+    ) -> World {
         let bus = Bus::in_process();
         let mut server = Server::new(IdentityKey::new(&IdentityKey::generate()).unwrap());
         server.add_service(files.service());
@@ -99,7 +111,7 @@ impl World {
         if let Model::Counting(embedder) = model {
             parts.embedder = Some(embedder);
         }
-        let settings = Settings { model_dir, ..Settings::default() };
+        let settings = Settings { model_dir, embedder, ..Settings::default() };
         build_with(&settings, deps, &mut server, parts).await.unwrap();
         let channel = server.channel();
         World { dir, bus, files, channel, running: server.start().await }
@@ -158,6 +170,15 @@ impl World {
         self.running.stop().await;
         (self.dir, self.files)
     }
+}
+
+/// The indexes in the data directory, each in a folder of its own.
+fn folders(dir: &TempDir) -> Vec<String> {
+    let entries = std::fs::read_dir(dir.path().join("index")).unwrap().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.retain(|name| name != "lock");
+    names.sort();
+    names
 }
 
 fn store(url: &str) -> StoreSettings {

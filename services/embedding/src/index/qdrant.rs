@@ -39,21 +39,16 @@ const LOOKS: u32 = 4;
 /// A collection of a server.
 pub(crate) struct QdrantIndex {
     calls: Calls,
-    /// What the records call it.
-    name: String,
-    /// What requests call it.
+    /// What the records and requests call it.
     collection: String,
-    /// What outsiders call it.
+    /// What outsiders call what is served.
     alias: String,
-    /// Whether its dense vectors are of the model that queries are embedded by.
-    same_vectors: bool,
     sparse: Sparse,
 }
 
 impl QdrantIndex {
-    fn new(server: &Server, name: String, collection: String, same_vectors: bool) -> Result<Self, IndexError> {
-        let (calls, alias) = (server.calls.clone(), server.alias.clone());
-        Ok(Self { calls, name, collection, alias, same_vectors, sparse: Sparse::new()? })
+    fn new(server: &Server, collection: String) -> Result<Self, IndexError> {
+        Ok(Self { calls: server.calls.clone(), collection, alias: server.alias.clone(), sparse: Sparse::new()? })
     }
 
     async fn scroll(
@@ -130,7 +125,7 @@ impl QdrantIndex {
 #[async_trait]
 impl VectorIndex for QdrantIndex {
     fn name(&self) -> &str {
-        &self.name
+        &self.collection
     }
 
     async fn upsert(&self, tenant: Tenant, build: u64, points: Vec<Point>) -> Result<(), IndexError> {
@@ -214,7 +209,7 @@ impl VectorIndex for QdrantIndex {
         if let Some(paths) = query.paths {
             filter = with_paths(filter, paths);
         }
-        let dense = query.vector.filter(|_| self.same_vectors).map(|vector| Ranking::Dense(vector.to_vec()));
+        let dense = query.vector.map(|vector| Ranking::Dense(vector.to_vec()));
         let words = self.sparse.query(&query.words).map(Ranking::Words);
         let (queries, is_dense) = match (dense, words) {
             // The server fuses; the rankings themselves are asked for beside it, to tell each hit's ranks.
@@ -253,7 +248,15 @@ impl VectorIndex for QdrantIndex {
     }
 
     async fn take_over(&self) -> Result<(), IndexError> {
-        collections::take_over(&self.calls, &self.alias, &self.name).await
+        collections::take_over(&self.calls, &self.alias, &self.collection).await
+    }
+
+    async fn destroy(&self) -> Result<(), IndexError> {
+        match self.calls.delete_collection(&self.collection).await {
+            // Another replica was faster.
+            Err(IndexError::Missing(_)) => Ok(()),
+            dropped => dropped,
+        }
     }
 
     async fn close(&self) {}

@@ -26,9 +26,9 @@ use crate::store::{Built, IndexedFile};
 const READS_AT_ONCE: usize = 8;
 const POINTS_AT_ONCE: usize = 512;
 
-/// How a build stopped short.
+/// How a build, or a move, stopped short.
 #[derive(Debug, thiserror::Error)]
-enum Stop {
+pub(super) enum Stop {
     #[error("a newer build has taken its place, or the workspace is gone")]
     Superseded,
     #[error("the lease is lost")]
@@ -56,26 +56,47 @@ struct Difference {
     removed: Vec<String>,
 }
 
-/// One attempt at a build.
-struct Attempt<'a> {
-    tenant: Tenant,
-    lease: &'a Lease,
-    engine: Arc<dyn VectorIndex>,
+/// What an attempt is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To bring the workspace to what is wanted.
+    Build,
+    /// To bring what searches answer from to another engine.
+    Move,
+}
+
+/// One attempt at a build, or at a move.
+pub(super) struct Attempt<'a> {
+    pub(super) tenant: Tenant,
+    pub(super) lease: &'a Lease,
+    /// What is written to.
+    pub(super) engine: Arc<dyn VectorIndex>,
     /// The record as it was when the attempt began: the build and the revision to come to.
-    index: WorkspaceIndex,
+    pub(super) index: WorkspaceIndex,
+    pub(super) purpose: Purpose,
 }
 
 impl Attempt<'_> {
     fn build(&self) -> u64 {
-        self.index.wanted
+        match self.purpose {
+            Purpose::Build => self.index.wanted,
+            Purpose::Move => self.index.built,
+        }
+    }
+
+    fn revision(&self) -> Uuid {
+        match (self.purpose, self.index.revision) {
+            (Purpose::Move, Some(revision)) => revision,
+            _ => self.index.wanted_revision,
+        }
     }
 }
 
 /// Counts a build as under way.
-struct Building<'a>(&'a AtomicUsize);
+pub(super) struct Building<'a>(&'a AtomicUsize);
 
 impl<'a> Building<'a> {
-    fn start(count: &'a AtomicUsize) -> Self {
+    pub(super) fn start(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
@@ -124,8 +145,8 @@ impl Service {
         let Some(index) = self.records.find_index(tenant.project, tenant.workspace).await? else {
             return Err(Stop::Superseded);
         };
-        let engine = self.index.engine().await.map_err(Error::from)?;
-        let attempt = Attempt { tenant, lease, engine, index };
+        let engine = self.index.engines().await.map_err(Error::from)?.home(&index.engine);
+        let attempt = Attempt { tenant, lease, engine, index, purpose: Purpose::Build };
         if attempt.index.state() == State::Indexing {
             if lease.exhausted {
                 return Err(Stop::Failed(Error::Fault(Fault::new(Reason::Internal, "every attempt ended with its process"))));
@@ -137,7 +158,7 @@ impl Service {
 
     async fn move_index(&self, attempt: &Attempt<'_>) -> Result<(), Stop> {
         let started = std::time::Instant::now();
-        let Attempt { tenant, lease, engine, index } = attempt;
+        let Attempt { tenant, lease, engine, index, .. } = attempt;
         let ctx = Ctx::background(index.project, index.user, &lease.traceparent);
         let listed = self.files.list(&ctx, tenant.workspace, index.wanted_revision).await.map_err(Error::from)?;
         let present: HashSet<Uuid> = engine.ids(*tenant, false).await.map_err(Error::from)?.into_iter().collect();
@@ -198,8 +219,13 @@ impl Service {
     }
 
     /// Reads, chunks and writes files, and returns them with how many chunks each has.
-    async fn write_new(&self, attempt: &Attempt<'_>, files: Vec<FileEntry>, ctx: &Ctx) -> Result<Vec<IndexedFile>, Stop> {
-        let (tenant, revision) = (attempt.tenant, attempt.index.wanted_revision);
+    pub(super) async fn write_new(
+        &self,
+        attempt: &Attempt<'_>,
+        files: Vec<FileEntry>,
+        ctx: &Ctx,
+    ) -> Result<Vec<IndexedFile>, Stop> {
+        let (tenant, revision) = (attempt.tenant, attempt.revision());
         let reads = futures::stream::iter(files.into_iter().map(|file| self.read_points(tenant, revision, file, ctx)));
         let mut reads = std::pin::pin!(reads.buffered(READS_AT_ONCE));
         let (mut written, mut waiting) = (Vec::new(), Vec::new());
@@ -216,7 +242,7 @@ impl Service {
         Ok(written)
     }
 
-    async fn read_points(
+    pub(super) async fn read_points(
         &self,
         tenant: Tenant,
         revision: Uuid,
@@ -243,7 +269,10 @@ impl Service {
     /// Writes points, with the vectors that are known.
     async fn write(&self, attempt: &Attempt<'_>, mut points: Vec<Point>) -> Result<(), Error> {
         let hashes: Vec<_> = points.iter().map(text_hash).collect();
-        let known = self.records.find_vectors(attempt.tenant, &self.space().model, &hashes).await?;
+        let known = match self.space_of(attempt.engine.name()) {
+            Some(space) => self.records.find_vectors(attempt.tenant, &space.model, &hashes).await?,
+            None => HashMap::new(),
+        };
         for (point, hash) in points.iter_mut().zip(&hashes) {
             point.vector = known.get(hash).cloned();
         }
@@ -254,7 +283,7 @@ impl Service {
     async fn move_to(&self, attempt: &Attempt<'_>, built: &Built, new: &[IndexedFile], removed: &[String]) -> Result<(), Stop> {
         let tenant = attempt.tenant;
         let mut tx = self.records.begin().await?;
-        if !self.records.set_built(&tx, tenant, built).await? {
+        if !self.records.set_built(&tx, tenant, built, &attempt.index.engine).await? {
             return Err(Stop::Superseded);
         }
         self.records.change_files(&tx, tenant, new, removed).await?;
@@ -271,6 +300,8 @@ impl Service {
             return Err(Stop::LeaseLost);
         }
         match self.records.find_index(attempt.tenant.project, attempt.tenant.workspace).await? {
+            // What is built meanwhile follows.
+            Some(_) if attempt.purpose == Purpose::Move => Ok(()),
             Some(index) if index.wanted == attempt.build() && index.built < attempt.build() => Ok(()),
             _ => Err(Stop::Superseded),
         }

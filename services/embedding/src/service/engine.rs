@@ -1,9 +1,10 @@
-//! The engine of this replica: opening it, moving to another one, keeping it tidy.
+//! The engines of this replica: opening them, and keeping ours tidy.
 //!
-//! The record of a workspace names the engine that has its chunks. What is in another one than ours is built again into
-//! ours; until then it is searched where it is, if that is still there. So a replica that starts forgets nothing of what
-//! others have indexed: only who finds that an engine has lost everything says so.
+//! The record of a workspace names the engine that has its chunks. What is in another one than ours moves to ours
+//! (`moving.rs`), and is searched where it is until it has. So a replica that starts forgets nothing of what others have
+//! indexed: only who finds that an engine has lost everything says so.
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,9 +13,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Service;
+use crate::embedder::Space;
 use crate::error::Error;
-use crate::index::{DirLock, EdgeIndex, Engines, IndexError, Server, VectorIndex};
+use crate::index::{DirLock, EdgeIndex, Engines, IndexError, Legacy, Server, VectorIndex};
 use crate::model::state::Model;
+use crate::settings::EmbedderSettings;
+use crate::store::Asked;
 
 const TIDY_EVERY: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(500);
@@ -32,13 +36,14 @@ pub(crate) enum Source {
 }
 
 impl Service {
-    /// Opens the engine, waiting for a server that cannot be reached.
+    /// Opens the engines, waiting for a server that cannot be reached.
     pub(crate) async fn open_index(&self, source: Source, shutdown: &CancellationToken) -> Result<(), Error> {
         match source {
             Source::InProcess(dir, lock) => self.open_in_process(dir, lock).await?,
             Source::Server(server) => {
+                let server = self.server.get_or_init(|| *server);
                 let mut pause = AGAIN;
-                while let Err(error) = self.open_on(&server).await {
+                while let Err(error) = self.open_on(server).await {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "the search engine cannot be opened; again in {pause:?}"
@@ -50,84 +55,128 @@ impl Service {
                 }
             }
             #[cfg(test)]
-            Source::Given(current) => self.index.set(Engines { current, previous: None }),
+            Source::Given(current) => {
+                self.ask_for(current.name()).await?;
+                self.begin_with(Engines::one(current)).await?;
+            }
         }
-        self.move_over().await
+        // Tried again now and then.
+        if let Err(error) = self.move_over().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "what is in another index does not move yet");
+        }
+        self.move_on().await;
+        Ok(())
     }
 
-    /// Lets go of the engine.
+    /// Lets go of the engines.
     pub(crate) async fn close_index(&self) {
         self.index.close().await;
     }
 
-    /// One that had to be begun anew is filled again by builds of every workspace.
+    /// One that had to be begun anew is filled again by builds of every workspace that was in it.
     async fn open_in_process(&self, dir: PathBuf, lock: DirLock) -> Result<(), Error> {
-        let space = self.space().clone();
-        let opened = tokio::task::spawn_blocking(move || EdgeIndex::open(&dir, lock, &space)).await;
-        let (engine, begun_anew) = opened.map_err(|panic| IndexError::Engine(panic.to_string()))??;
-        if begun_anew {
-            self.forget_all().await?;
-            engine.confirm()?;
+        self.adopt_legacy(&dir).await?;
+        let (space, candidates) = (self.space().clone(), self.candidates().await?);
+        let opened = blocking(move || open_all(&dir, &lock, &space, candidates)).await?;
+        let name = opened.ours.name().to_owned();
+        self.ask_for(&name).await?;
+        if opened.begun_anew {
+            self.forget_in(&name).await?;
+            opened.ours.confirm()?;
         }
-        self.index.set(Engines { current: Arc::new(engine), previous: None });
-        Ok(())
+        for lost in opened.lost {
+            self.forget_lost(&lost).await?;
+        }
+        let others = opened.others.into_iter().map(|other| Arc::new(other) as Arc<dyn VectorIndex>).collect();
+        self.begin_with(Engines { current: Arc::new(opened.ours), others }).await
+    }
+
+    /// The records learn the name first: until the folder has it, it is looked for again.
+    async fn adopt_legacy(&self, dir: &std::path::Path) -> Result<(), Error> {
+        let at = dir.to_owned();
+        let Some(legacy) = blocking(move || Ok(Legacy::find(&at))).await? else { return Ok(()) };
+        let tx = self.records.begin().await?;
+        self.records.rename_engine(&tx, Legacy::NAME, &legacy.name()).await?;
+        if legacy.space() == Space::default() {
+            let asked = Asked { name: legacy.name(), embedder: EmbedderSettings::default().remembered() };
+            self.records.ask_engine(&tx, &asked).await?;
+        }
+        tx.commit().await?;
+        blocking(move || legacy.adopt()).await
     }
 
     async fn open_on(&self, server: &Server) -> Result<(), Error> {
-        let seen = server.look().await?;
-        if !seen.ours && seen.other.is_none() {
-            // Nothing is left of what the records speak of. They say so before there is a collection to build into.
-            self.forget_all().await?;
+        let ours = server.current()?;
+        // Said before there is a collection: nobody takes it for one that nothing is in any more.
+        self.ask_for(ours.name()).await?;
+        let mut candidates = self.candidates().await?;
+        candidates.extend(server.served().await?);
+        let (mut others, mut lost): (Vec<Arc<dyn VectorIndex>>, Vec<String>) = (Vec::new(), Vec::new());
+        for name in candidates.into_iter().filter(|name| name != ours.name()) {
+            match server.other(&name).await? {
+                Some(other) => others.push(Arc::new(other)),
+                None => lost.push(name),
+            }
+        }
+        if !server.is_there().await? {
+            // The records say so before there is a collection to build into.
+            self.forget_in(ours.name()).await?;
+        }
+        for lost in lost {
+            self.forget_lost(&lost).await?;
         }
         server.create().await?;
-        let current: Arc<dyn VectorIndex> = Arc::new(server.current()?);
-        let previous: Option<Arc<dyn VectorIndex>> = match &seen.other {
-            Some(other) => Some(Arc::new(server.previous(other)?)),
-            None => None,
-        };
-        if previous.is_none() {
-            current.take_over().await?;
+        if others.is_empty() {
+            ours.take_over().await?;
         }
-        tracing::info!(engine = current.name(), previous = seen.other, "the search engine is open");
-        self.index.set(Engines { current, previous });
-        Ok(())
+        self.begin_with(Engines { current: Arc::new(ours), others }).await
     }
 
-    /// The engine is empty: every workspace is indexed again.
-    async fn forget_all(&self) -> Result<(), Error> {
-        let mut tx = self.records.begin().await?;
-        for index in self.records.forget_all(&tx).await? {
-            self.enqueue_build(&mut tx, &index, "").await?;
-        }
+    /// The engines that something may be in.
+    async fn candidates(&self) -> Result<BTreeSet<String>, Error> {
+        let asked = self.records.list_asked().await?.into_iter().map(|asked| asked.name);
+        Ok(self.records.list_engines().await?.into_iter().chain(asked).collect())
+    }
+
+    async fn ask_for(&self, name: &str) -> Result<(), Error> {
+        let tx = self.records.begin().await?;
+        let asked = Asked { name: name.to_owned(), embedder: self.models.remembered() };
+        self.records.ask_engine(&tx, &asked).await?;
         Ok(tx.commit().await?)
     }
 
-    /// Has what is in another engine built again into ours. Once nothing is elsewhere, ours takes the place of the one
-    /// before.
-    async fn move_over(&self) -> Result<(), Error> {
-        let Engines { current, previous } = self.index.engines().await?;
-        let elsewhere = self.records.list_elsewhere(current.name()).await?;
-        let mut tx = self.records.begin().await?;
-        for index in &elsewhere {
-            let on_its_way = index.wanted > index.built.max(index.failed);
-            if !on_its_way && self.records.want_again(&tx, index).await? {
-                self.enqueue_build(&mut tx, index, "").await?;
+    /// From now on there are searches; those of other engines go by words where their models cannot be asked any more.
+    async fn begin_with(&self, engines: Engines) -> Result<(), Error> {
+        let others: Vec<String> = engines.others.iter().map(|other| other.name().to_owned()).collect();
+        for name in &others {
+            self.models
+                .add(name, "the model of the index before is not known; until the workspace has moved, search is by words");
+        }
+        if !others.is_empty() {
+            for asked in self.records.list_asked().await?.into_iter().filter(|asked| others.contains(&asked.name)) {
+                self.models.revive(&asked.name, asked.embedder).await;
             }
         }
-        tx.commit().await?;
-        if elsewhere.is_empty() && previous.is_some() {
-            current.take_over().await?;
-            self.index.set(Engines { current, previous: None });
-        }
+        tracing::info!(engine = engines.current.name(), ?others, "the search engine is open");
+        self.index.set(engines);
         Ok(())
     }
 
-    /// After a build: it may have been the last one that was elsewhere.
-    pub(super) async fn move_on(&self) {
-        let moving = self.index.engines().await.is_ok_and(|engines| engines.previous.is_some());
-        if moving && let Err(error) = self.move_over().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the engine before is kept for now");
+    /// An engine is not there any more.
+    async fn forget_lost(&self, name: &str) -> Result<(), Error> {
+        self.forget_in(name).await?;
+        let tx = self.records.begin().await?;
+        self.records.forget_engine(&tx, name).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// An engine is empty: what was in it is indexed again.
+    async fn forget_in(&self, name: &str) -> Result<(), Error> {
+        let mut tx = self.records.begin().await?;
+        for index in self.records.forget(&tx, name).await? {
+            self.enqueue_build(&mut tx, &index, "").await?;
         }
+        Ok(tx.commit().await?)
     }
 
     /// Sees now and then to what nobody asks for, until `shutdown`: what is elsewhere, what lacks vectors, and the engine's
@@ -152,6 +201,7 @@ impl Service {
     /// The engine is rearranged when it was written to and no build is under way.
     async fn tidy(&self) -> Result<(), Error> {
         self.move_over().await?;
+        self.settle_switch().await?;
         // A replica without a model may have had the job, or the engine was away.
         if matches!(self.model(), Model::Ready | Model::Failing(_)) {
             self.fill_in(false).await?;
@@ -163,4 +213,32 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// What was found in an index directory.
+struct Opened {
+    ours: EdgeIndex,
+    begun_anew: bool,
+    others: Vec<EdgeIndex>,
+    /// Those that are not there, or not sound.
+    lost: Vec<String>,
+}
+
+fn open_all(dir: &std::path::Path, lock: &DirLock, space: &Space, candidates: BTreeSet<String>) -> Result<Opened, IndexError> {
+    let (ours, begun_anew) = EdgeIndex::open(dir, lock.clone(), space)?;
+    let (mut others, mut lost) = (Vec::new(), Vec::new());
+    for name in candidates.into_iter().filter(|name| name != ours.name()) {
+        match EdgeIndex::other(dir, lock.clone(), &name) {
+            Some(other) => others.push(other),
+            None => lost.push(name),
+        }
+    }
+    let kept: HashSet<String> = others.iter().chain([&ours]).map(|engine| engine.name().to_owned()).collect();
+    EdgeIndex::remove_others(dir, &kept)?;
+    Ok(Opened { ours, begun_anew, others, lost })
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, IndexError> + Send + 'static) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|panic| IndexError::Engine(panic.to_string()))??)
 }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::index::{Found, Query, Tenant};
 use crate::model::glob::Glob;
 use crate::model::select::Selected;
-use crate::model::state::{Mode, WorkspaceIndex};
+use crate::model::state::{Mode, Model, WorkspaceIndex};
 use crate::store::IndexedFile;
 
 /// A build that moves the index under a search makes it start again, but not for ever.
@@ -74,20 +74,13 @@ impl Service {
     pub(crate) async fn search(&self, ctx: &Ctx, search: &Search) -> Result<SearchAnswer, Error> {
         for attempt in 1.. {
             let snapshot = self.snapshot(ctx, search.workspace).await?;
-            let mut mode = snapshot.index.mode_for(search.mode, &self.model_to_ask());
-            let vector = if mode == Mode::Lexical { None } else { self.embedding.query(&search.query).await? };
-            if vector.is_none() {
-                mode = Mode::Lexical;
-            }
+            let (mode, vector) = self.vector_for(&snapshot.index, search).await?;
             let words = if mode == Mode::Dense { String::new() } else { search.query.clone() };
             let paths = search.glob.as_ref().map(|glob| snapshot.paths(glob));
             let query = Query { words, vector, paths, limit: search.limit };
-            let corpus = snapshot.corpus();
-            let found = corpus.hits(&self.index, query).await?;
-            let users = self.chooser.users(&corpus, &found).await?;
+            let found = self.hits(&snapshot.corpus(), query).await;
             if attempt == TRIES || self.is_current(&snapshot).await? {
-                let hits = found.into_iter().zip(users).map(|(found, used_by)| Hit { found, used_by }).collect();
-                return Ok(SearchAnswer { hits, revision: snapshot.revision, mode });
+                return Ok(SearchAnswer { hits: found?, revision: snapshot.revision, mode });
             }
         }
         unreachable!("the last attempt returns")
@@ -97,25 +90,46 @@ impl Service {
     pub(crate) async fn select_files(&self, ctx: &Ctx, workspace: Uuid, request: &str, limit: usize) -> Result<Selection, Error> {
         for attempt in 1.. {
             let snapshot = self.snapshot(ctx, workspace).await?;
-            let files = self.chooser.choose(&snapshot.corpus(), request, limit).await?;
+            let chosen = self.chooser.choose(&snapshot.corpus(), request, limit).await;
             if attempt == TRIES || self.is_current(&snapshot).await? {
-                return Ok(Selection { files, revision: snapshot.revision });
+                return Ok(Selection { files: chosen?, revision: snapshot.revision });
             }
         }
         unreachable!("the last attempt returns")
     }
 
+    /// The hits, each with what uses its file.
+    async fn hits(&self, corpus: &Corpus<'_>, query: Query) -> Result<Vec<Hit>, Error> {
+        let found = corpus.hits(&self.index, query).await?;
+        let users = self.chooser.users(corpus, &found).await?;
+        Ok(found.into_iter().zip(users).map(|(found, used_by)| Hit { found, used_by }).collect())
+    }
+
+    /// How a search is carried out, and its query's vector by the model of the engine that it goes to.
+    async fn vector_for(&self, index: &WorkspaceIndex, search: &Search) -> Result<(Mode, Option<Arc<Vec<f32>>>), Error> {
+        let Ok(embedding) = self.models.of(&index.engine) else { return Ok((Mode::Lexical, None)) };
+        let model = match self.model_of(&index.engine) {
+            // One that has failed is asked again after a rest.
+            Model::Failing(_) if !embedding.rests() => Model::Ready,
+            model => model,
+        };
+        let mode = index.mode_for(search.mode, &model);
+        let vector = if mode == Mode::Lexical { None } else { embedding.query(&search.query).await? };
+        Ok(if vector.is_some() { (mode, vector) } else { (Mode::Lexical, None) })
+    }
+
     /// The files of the build that `index` is at.
     pub(super) async fn manifest(&self, index: &WorkspaceIndex) -> Result<Arc<Manifest>, Error> {
         let tenant = Tenant { project: index.project, workspace: index.workspace };
-        let key = (tenant, index.built, index.revision);
+        let key = (tenant, index.built, index.revision, index.engine.clone());
         if let Some(manifest) = self.manifests.get(&key).await {
             return Ok(manifest);
         }
         let files = self.records.list_files(tenant).await?;
         let manifest: Arc<Manifest> = Arc::new(files.into_iter().map(entry).collect());
         // The files were read after the record: keep them only if they are still of that build.
-        if self.records.find_index(index.project, index.workspace).await?.is_some_and(|now| now.built == index.built) {
+        let now = self.records.find_index(index.project, index.workspace).await?;
+        if now.is_some_and(|now| (now.built, now.engine) == (index.built, index.engine.clone())) {
             self.manifests.insert(key, manifest.clone()).await;
         }
         Ok(manifest)
@@ -124,13 +138,15 @@ impl Service {
     async fn snapshot(&self, ctx: &Ctx, workspace: Uuid) -> Result<Snapshot, Error> {
         let index = self.get_index(ctx, workspace).await?;
         let revision = index.revision.ok_or(Error::IndexNotFound)?;
+        // That it is away is said by the search itself: by then the workspace may have moved.
+        let _ = self.engine_named(&index.engine).await;
         let manifest = self.manifest(&index).await?;
         Ok(Snapshot { tenant: Tenant { project: ctx.project, workspace }, index, revision, manifest })
     }
 
     async fn is_current(&self, snapshot: &Snapshot) -> Result<bool, Error> {
         let now = self.records.find_index(snapshot.tenant.project, snapshot.tenant.workspace).await?;
-        Ok(now.is_some_and(|now| now.built == snapshot.index.built))
+        Ok(now.is_some_and(|now| (now.built, &now.engine) == (snapshot.index.built, &snapshot.index.engine)))
     }
 }
 

@@ -25,7 +25,7 @@ impl Service {
         let tenant = Tenant { project: ProjectId(lease.project_id), workspace: job.workspace };
         let model = tokio::select! {
             () = lease.lost.cancelled() => return Err(JobError::LeaseLost),
-            model = self.embedding.settled() => model,
+            model = self.models.ours.settled() => model,
         };
         let done = match model {
             // A batch takes seconds: a stop does not wait for it. What is in the ledger is not computed again.
@@ -92,23 +92,7 @@ impl Service {
         let engine = self.index.engine().await?;
         let points = engine.points(tenant, ids).await?;
         let points: Vec<_> = points.into_iter().filter(|point| is_live(manifest, point)).collect();
-        let hashes: Vec<_> = points.iter().map(text_hash).collect();
-        let mut known = self.records.find_vectors(tenant, &self.space().model, &hashes).await?;
-
-        let mut asked = HashSet::new();
-        let unknown: Vec<_> =
-            points.iter().zip(&hashes).filter(|(_, hash)| !known.contains_key(*hash) && asked.insert(**hash)).collect();
-        let texts = unknown.iter().map(|(p, _)| embedded_text(&p.path, &p.title, &p.text)).collect();
-        let computed = self.embedding.embed(embedder, texts, false).await?;
-        let computed: Vec<_> = unknown.iter().map(|(_, hash)| **hash).zip(computed).collect();
-
-        let tx = self.records.begin().await?;
-        self.records.add_to_ledger(&tx, tenant, &self.space().model, &computed).await?;
-        tx.commit().await?;
-        let embedded = computed.len() as u64;
-        known.extend(computed);
-        let vectors: Vec<_> =
-            points.iter().zip(&hashes).filter_map(|(point, hash)| Some((point.id, known.get(hash)?.clone()))).collect();
+        let (vectors, embedded) = self.vectors_of(tenant, &points, embedder).await?;
         let filled = vectors.len() as u64;
         engine.set_vectors(tenant, vectors).await?;
         crash::point("embedding.vectors_written");
@@ -121,6 +105,32 @@ impl Service {
         }
         self.records.add_vectors(&tx, tenant, job.build, filled, embedded).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// The vectors of points, by our model, and how many of them were computed; those are in the ledger then.
+    pub(super) async fn vectors_of(
+        &self,
+        tenant: Tenant,
+        points: &[Point],
+        embedder: &Arc<dyn Embedder>,
+    ) -> Result<(Vec<(Uuid, Vec<f32>)>, u64), Error> {
+        let hashes: Vec<_> = points.iter().map(text_hash).collect();
+        let mut known = self.records.find_vectors(tenant, &self.space().model, &hashes).await?;
+
+        let mut asked = HashSet::new();
+        let unknown: Vec<_> =
+            points.iter().zip(&hashes).filter(|(_, hash)| !known.contains_key(*hash) && asked.insert(**hash)).collect();
+        let texts = unknown.iter().map(|(p, _)| embedded_text(&p.path, &p.title, &p.text)).collect();
+        let computed = self.models.ours.embed(embedder, texts, false).await?;
+        let computed: Vec<_> = unknown.iter().map(|(_, hash)| **hash).zip(computed).collect();
+
+        let tx = self.records.begin().await?;
+        self.records.add_to_ledger(&tx, tenant, &self.space().model, &computed).await?;
+        tx.commit().await?;
+        let embedded = computed.len() as u64;
+        known.extend(computed);
+        let vectors = points.iter().zip(&hashes).filter_map(|(point, hash)| Some((point.id, known.get(hash)?.clone()))).collect();
+        Ok((vectors, embedded))
     }
 
     async fn current_manifest(&self, tenant: Tenant, job: VectorsJob) -> Result<Option<Arc<Manifest>>, Error> {

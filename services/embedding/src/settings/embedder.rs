@@ -102,6 +102,17 @@ impl EmbedderSettings {
         Space { model: format!("{kind}/{}@{dimensions}", self.model), dimensions }
     }
 
+    /// What it takes to ask the same model again, but for the key.
+    pub(crate) fn remembered(&self) -> String {
+        let without_key = Self { api_key: SecretString::default(), ..self.clone() };
+        serde_json::to_string(&without_key).unwrap_or_default()
+    }
+
+    /// What was remembered, if it can be read.
+    pub(crate) fn recalled(remembered: &str) -> Option<Self> {
+        serde_json::from_str::<Self>(remembered).ok().filter(|settings| settings.check().is_ok())
+    }
+
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
@@ -228,5 +239,8 @@ mod tests {
             assert!(settings.check().unwrap_err().contains(key));
         }
         assert!(!(serde_json::to_string(&good).unwrap() + &format!("{good:?}")).contains("s3cret"));
+        let recalled = EmbedderSettings::recalled(&good.remembered()).unwrap();
+        assert_eq!((recalled.space(), recalled.api_key.expose_secret()), (good.space(), ""));
+        assert!(EmbedderSettings::recalled("{}").is_some() && EmbedderSettings::recalled("{\"kind\":\"voyage\"}").is_none());
     }
 }

@@ -14,6 +14,7 @@ impl MigratorTrait for Migrator {
         let mut all = shared_migrations();
         all.push(Box::new(IndexTables));
         all.push(Box::new(EngineColumns));
+        all.push(Box::new(EngineTable));
         all
     }
 }
@@ -71,6 +72,36 @@ impl MigrationTrait for EngineColumns {
             manager.alter_table(Table::alter().table(WorkspaceIndex::Table).drop_column(column).to_owned()).await?;
         }
         Ok(())
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+/// Which engines were asked for, and what their vectors are of.
+struct EngineTable;
+
+impl MigrationName for EngineTable {
+    fn name(&self) -> &str {
+        "m20261126_000003_engine_table"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for EngineTable {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let table = Table::create()
+            .table(Engine::Table)
+            .col(ColumnDef::new(Engine::Name).text().not_null().primary_key())
+            .col(ColumnDef::new(Engine::Embedder).text().not_null())
+            .col(ColumnDef::new(Engine::AskedTime).big_integer().not_null())
+            .to_owned();
+        manager.create_table(table).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table(Engine::Table).to_owned()).await
     }
 
     fn use_transaction(&self) -> Option<bool> {
@@ -156,6 +187,14 @@ enum WorkspaceIndex {
     UpdateTime,
     Engine,
     Anew,
+}
+
+#[derive(DeriveIden)]
+enum Engine {
+    Table,
+    Name,
+    Embedder,
+    AskedTime,
 }
 
 #[derive(DeriveIden)]

@@ -117,13 +117,10 @@ impl Records {
         Ok(self.list::<Row>(&sql, [engine.into()]).await?.into_iter().map(Into::into).collect())
     }
 
-    /// Wants the newest revision of `index` once more, unless somebody did so since it was read.
-    pub(crate) async fn want_again(&self, tx: &Tx, index: &WorkspaceIndex) -> Result<bool, StorageError> {
-        let sql = "UPDATE workspace_index SET wanted = wanted + 1, update_time = $4 \
-                   WHERE project_id = $1 AND workspace_id = $2 AND wanted = $3";
-        let values: [Value; 4] =
-            [index.project.0.into(), index.workspace.into(), to_i64(index.wanted).into(), now_micros().into()];
-        Ok(execute(tx, sql, values).await? > 0)
+    /// Every project's indexes that are in this engine.
+    pub(crate) async fn list_built(&self, engine: &str) -> Result<Vec<WorkspaceIndex>, StorageError> {
+        let sql = format!("{SELECT} WHERE built > 0 AND engine = $1 ORDER BY workspace_id");
+        Ok(self.list::<Row>(&sql, [engine.into()]).await?.into_iter().map(Into::into).collect())
     }
 
     /// The index of a workspace, which nobody changes until the transaction ends.
@@ -135,16 +132,18 @@ impl Records {
         Ok(Row::find_by_statement(statement).one(tx.conn()).await?.map(Into::into))
     }
 
-    /// Forgets what the engine held, of every project: it is empty. Returns those that
-    /// held something, each wanting a new build.
-    pub(crate) async fn forget_all(&self, tx: &Tx) -> Result<Vec<WorkspaceIndex>, StorageError> {
-        let sql = format!("{SELECT} WHERE built > 0");
-        let lost = Row::find_by_statement(statement(tx.store().backend(), &sql, [])).all(tx.conn()).await?;
-        execute(tx, "DELETE FROM index_file", []).await?;
+    /// Forgets what an engine held, of every project: it has lost it. Returns those that held something, each wanting a new
+    /// build.
+    pub(crate) async fn forget(&self, tx: &Tx, engine: &str) -> Result<Vec<WorkspaceIndex>, StorageError> {
+        let sql = format!("{SELECT} WHERE built > 0 AND engine = $1");
+        let lost = Row::find_by_statement(statement(tx.store().backend(), &sql, [engine.into()])).all(tx.conn()).await?;
+        let sql = "DELETE FROM index_file WHERE workspace_id IN \
+                   (SELECT workspace_id FROM workspace_index WHERE built > 0 AND engine = $1)";
+        execute(tx, sql, [engine.into()]).await?;
         let sql = "UPDATE workspace_index SET wanted = wanted + 1, built = 0, revision_id = NULL, revision_number = 0, settled = 0, \
-                   engine = '', vector_failure = '', file_count = 0, chunk_count = 0, vector_count = 0, embedded_count = 0, update_time = $1 \
-                   WHERE built > 0";
-        execute(tx, sql, [now_micros().into()]).await?;
+                   engine = '', vector_failure = '', file_count = 0, chunk_count = 0, vector_count = 0, embedded_count = 0, update_time = $2 \
+                   WHERE built > 0 AND engine = $1";
+        execute(tx, sql, [engine.into(), now_micros().into()]).await?;
         Ok(lost
             .into_iter()
             .map(|row| WorkspaceIndex::from(Row { wanted: row.wanted + 1, built: 0, revision_id: None, ..row }))
@@ -191,15 +190,16 @@ impl Records {
         Ok(Row::find_by_statement(statement).one(tx.conn()).await?.map(Into::into))
     }
 
-    /// Moves the index to what a build has brought. False when the workspace is gone or a later build was there first.
-    pub(crate) async fn set_built(&self, tx: &Tx, tenant: Tenant, built: &Built) -> Result<bool, StorageError> {
+    /// Moves the index to what a build has brought, from the engine that it was in when the build began. False when the
+    /// workspace is gone, a later build was there first, or the workspace has moved to another engine meanwhile.
+    pub(crate) async fn set_built(&self, tx: &Tx, tenant: Tenant, built: &Built, from: &str) -> Result<bool, StorageError> {
         let settled = if built.vectors >= built.chunks { ", settled = $3" } else { "" };
         let sql = format!(
             "UPDATE workspace_index SET built = $3, revision_id = $4, revision_number = $5, file_count = $6, chunk_count = $7, vector_count = $8, \
              embedded_count = 0, failure = '', vector_failure = '', update_time = $9, engine = $10{settled} \
-             WHERE project_id = $1 AND workspace_id = $2 AND built < $3"
+             WHERE project_id = $1 AND workspace_id = $2 AND built < $3 AND engine = $11"
         );
-        let values: [Value; 10] = [
+        let values: [Value; 11] = [
             tenant.project.0.into(),
             tenant.workspace.into(),
             to_i64(built.build).into(),
@@ -210,6 +210,29 @@ impl Records {
             to_i64(built.vectors).into(),
             now_micros().into(),
             built.engine.as_str().into(),
+            from.into(),
+        ];
+        Ok(execute(tx, &sql, values).await? > 0)
+    }
+
+    /// Moves the index to another engine, which has what `built` says. False when it is no longer what was moved.
+    pub(crate) async fn set_moved(&self, tx: &Tx, tenant: Tenant, built: &Built, from: &str) -> Result<bool, StorageError> {
+        let settled = if built.vectors >= built.chunks { "built" } else { "built - 1" };
+        let sql = format!(
+            "UPDATE workspace_index SET engine = $4, file_count = $5, chunk_count = $6, vector_count = $7, embedded_count = 0, \
+             vector_failure = '', update_time = $8, settled = {settled} \
+             WHERE project_id = $1 AND workspace_id = $2 AND built = $3 AND engine = $9"
+        );
+        let values: [Value; 9] = [
+            tenant.project.0.into(),
+            tenant.workspace.into(),
+            to_i64(built.build).into(),
+            built.engine.as_str().into(),
+            to_i64(built.files).into(),
+            to_i64(built.chunks).into(),
+            to_i64(built.vectors).into(),
+            now_micros().into(),
+            from.into(),
         ];
         Ok(execute(tx, &sql, values).await? > 0)
     }

@@ -32,7 +32,7 @@ async fn all(fresh: impl AsyncFn() -> Records) {
     another_project_finds_and_changes_nothing(fresh().await).await;
     states_and_counts_follow_the_build(fresh().await).await;
     files_and_vectors_come_back_as_they_went(fresh().await).await;
-    what_is_elsewhere_is_wanted_again_once(fresh().await).await;
+    what_is_elsewhere_moves_once_and_only_as_it_was(fresh().await).await;
     migrations_go_back_and_forth(fresh().await).await;
 }
 
@@ -57,7 +57,8 @@ async fn built(records: &Records, tenant: Tenant, build: u64, chunks: u64, vecto
     let tx = records.begin().await.unwrap();
     let (revision, engine) = (Uuid::from_u128(100 + u128::from(build)), "first".to_owned());
     let what = Built { build, engine, revision, number: build, files: 1, chunks, vectors };
-    let moved = records.set_built(&tx, tenant, &what).await.unwrap();
+    let from = records.find_index(tenant.project, tenant.workspace).await.unwrap().map_or(String::new(), |index| index.engine);
+    let moved = records.set_built(&tx, tenant, &what, &from).await.unwrap();
     tx.commit().await.unwrap();
     moved
 }
@@ -109,7 +110,8 @@ async fn states_and_counts_follow_the_build(records: Records) {
     assert_eq!(find().await.state(), State::Failed);
     assert_eq!(find().await.revision_number, 1, "searches answer from the revision before");
     let tx = records.begin().await.unwrap();
-    assert_eq!(records.forget_all(&tx).await.unwrap()[0].wanted, 3);
+    assert_eq!(records.forget(&tx, "another").await.unwrap(), []);
+    assert_eq!(records.forget(&tx, "first").await.unwrap()[0].wanted, 3);
     tx.commit().await.unwrap();
     assert_eq!((find().await.state(), find().await.revision), (State::Indexing, None));
 }
@@ -144,7 +146,7 @@ async fn files_and_vectors_come_back_as_they_went(records: Records) {
     assert!(records.list_files(t).await.unwrap().is_empty() && records.find_vectors(t, "m", &hashes).await.unwrap().is_empty());
 }
 
-async fn what_is_elsewhere_is_wanted_again_once(records: Records) {
+async fn what_is_elsewhere_moves_once_and_only_as_it_was(records: Records) {
     let t = tenant(1);
     want(&records, t, 1, true).await;
     assert!(records.list_elsewhere("first").await.unwrap().is_empty(), "not built yet");
@@ -154,12 +156,37 @@ async fn what_is_elsewhere_is_wanted_again_once(records: Records) {
     assert_eq!(records.list_without_vectors("first").await.unwrap().len(), 1);
     let elsewhere = records.list_elsewhere("second").await.unwrap();
     assert_eq!((elsewhere.len(), elsewhere[0].engine.as_str(), elsewhere[0].anew), (1, "first", 1));
+    assert_eq!(records.list_built("first").await.unwrap(), elsewhere);
+
     let tx = records.begin().await.unwrap();
-    assert!(records.want_again(&tx, &elsewhere[0]).await.unwrap());
-    assert!(!records.want_again(&tx, &elsewhere[0]).await.unwrap(), "another replica was faster");
-    assert_eq!(records.lock_index(&tx, t).await.unwrap().unwrap().wanted, 2);
+    let revision = elsewhere[0].revision.unwrap();
+    let full = Built { build: 1, engine: "second".to_owned(), revision, number: 1, files: 2, chunks: 12, vectors: 12 };
+    assert!(!records.set_moved(&tx, t, &full, "third").await.unwrap(), "it was never there");
+    assert!(!records.set_moved(&tx, t, &Built { build: 2, ..full.clone() }, "first").await.unwrap(), "another build");
+    assert!(!records.set_moved(&tx, tenant(2), &full, "first").await.unwrap());
+    assert!(records.set_moved(&tx, t, &full, "first").await.unwrap());
+    assert!(!records.set_moved(&tx, t, &full, "first").await.unwrap(), "once");
+    // A build that began where the workspace was does not take it back.
+    assert!(!records.set_built(&tx, t, &Built { build: 2, engine: "first".to_owned(), ..full }, "first").await.unwrap());
+    let index = records.lock_index(&tx, t).await.unwrap().unwrap();
+    assert_eq!((index.engine.as_str(), index.built, index.vector_count, index.settled), ("second", 1, 12, 1));
     assert!(records.lock_index(&tx, tenant(2)).await.unwrap().is_none());
     tx.commit().await.unwrap();
+    assert_eq!(records.list_engines().await.unwrap(), ["second"]);
+
+    let asked = |name: &str, embedder: &str| Asked { name: name.to_owned(), embedder: embedder.to_owned() };
+    for (name, embedder) in [("first", "a"), ("second", "b"), ("first", "c")] {
+        let tx = records.begin().await.unwrap();
+        records.ask_engine(&tx, &asked(name, embedder)).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    assert_eq!(records.list_asked().await.unwrap(), [asked("first", "c"), asked("second", "b")], "the last one first");
+    let tx = records.begin().await.unwrap();
+    records.forget_engine(&tx, "first").await.unwrap();
+    records.rename_engine(&tx, "second", "third").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(records.list_asked().await.unwrap(), [asked("second", "b")]);
+    assert_eq!(records.list_engines().await.unwrap(), ["third"]);
 }
 
 async fn migrations_go_back_and_forth(records: Records) {

@@ -175,7 +175,7 @@ async fn a_restart_goes_on_and_a_lost_index_is_built_anew_from_the_ledger() {
     assert_eq!(embedder.texts.swap(0, Ordering::SeqCst) as u64, index.chunk_count);
     let (dir, files) = world.stop().await;
 
-    std::fs::remove_dir_all(dir.path().join("index/shard")).unwrap();
+    std::fs::remove_dir_all(dir.path().join("index").join(&folders(&dir)[0])).unwrap();
     let world = World::start_in(dir, files, Model::Counting(embedder.clone())).await;
     world.hybrid(p, w, 2).await;
     assert_eq!(embedder.texts.load(Ordering::SeqCst), 0, "the ledger has the vectors");

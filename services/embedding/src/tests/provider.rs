@@ -55,7 +55,8 @@ async fn another_model_or_length_is_another_index() {
     let (one, other) = (nobody().space(), EmbedderSettings { dimensions: 16, ..nobody() }.space());
     let dir = tempfile::tempdir().unwrap();
     let open = |space: &Space| EdgeIndex::open(dir.path(), DirLock::take(dir.path()).unwrap(), space).unwrap();
-    for (space, anew) in [(&one, true), (&one, false), (&other, true), (&Space::default(), true), (&other, true)] {
+    for (space, anew) in [(&one, true), (&one, false), (&other, true), (&Space::default(), true), (&other, false), (&one, false)]
+    {
         let (index, begun_anew) = open(space);
         assert_eq!(begun_anew, anew, "{space:?}");
         index.confirm().unwrap();

@@ -85,6 +85,10 @@ impl VectorIndex for Shared {
         self.engine.take_over().await
     }
 
+    async fn destroy(&self) -> Result<(), IndexError> {
+        self.engine.destroy().await
+    }
+
     /// The others go on with it.
     async fn close(&self) {}
 }

@@ -2,12 +2,13 @@
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::index::IndexError;
 
-/// The right to use an index directory; held until the engine in it is let go.
-#[derive(Debug)]
-pub(crate) struct DirLock(#[allow(dead_code, reason = "held, never read")] File);
+/// The right to use an index directory; held until the last of the engines in it is let go.
+#[derive(Clone, Debug)]
+pub(crate) struct DirLock(#[allow(dead_code, reason = "held, never read")] Arc<File>);
 
 impl DirLock {
     /// Makes the directory when it is missing and locks it.
@@ -16,7 +17,7 @@ impl DirLock {
         std::fs::create_dir_all(dir).map_err(failed)?;
         let file = File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(failed)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
+            Ok(()) => Ok(Self(Arc::new(file))),
             Err(TryLockError::WouldBlock) => Err(IndexError::Locked(dir.to_owned())),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }

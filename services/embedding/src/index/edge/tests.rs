@@ -56,7 +56,8 @@ async fn another_make_or_damage_begins_anew() {
     index.upsert(t, 1, vec![point(t, "a", "alpha", None)]).await.unwrap();
     index.flush().await.unwrap();
     drop(index);
-    std::fs::write(dir.path().join(STAMP), r#"{"format":0,"engine":"x","model":"y","dimensions":3}"#).unwrap();
+    let folder = dir.path().join(Stamp::of(&Space::default(), FORMAT).name());
+    std::fs::write(folder.join(STAMP), r#"{"format":0,"engine":"x","model":"y","dimensions":3}"#).unwrap();
     let (index, fresh) = open_in(&dir);
     assert!(fresh && index.ids(t, false).await.unwrap().is_empty());
     drop(index);
@@ -64,8 +65,8 @@ async fn another_make_or_damage_begins_anew() {
     assert!(fresh, "not confirmed");
     index.confirm().unwrap();
     drop(index);
-    std::fs::write(dir.path().join(SHARD).join("edge_config.json"), "not json").unwrap();
-    for entry in std::fs::read_dir(dir.path().join(SHARD).join("segments")).unwrap().flatten() {
+    std::fs::write(folder.join(SHARD).join("edge_config.json"), "not json").unwrap();
+    for entry in std::fs::read_dir(folder.join(SHARD).join("segments")).unwrap().flatten() {
         std::fs::write(entry.path().join("segment.json"), "not json").unwrap();
     }
     let (index, fresh) = open_in(&dir);
@@ -109,4 +110,57 @@ fn writing_flushing_and_searching_go_on_while_optimizing() {
     let (index, fresh) = open_in(&dir);
     assert!(!fresh);
     assert_eq!(there(&index), expected);
+}
+
+#[tokio::test]
+async fn indexes_of_other_makes_stand_beside_ours_until_they_are_destroyed() {
+    let (dir, ours) = open();
+    let t = tenant();
+    let lock = ours.held().unwrap()._lock.clone();
+    let (next, fresh) = EdgeIndex::open_format(dir.path(), lock.clone(), &Space::default(), FORMAT + 1).unwrap();
+    assert!(fresh && next.name() != ours.name());
+    next.confirm().unwrap();
+    ours.upsert(t, 1, vec![point(t, "a", "alpha", Some(1))]).await.unwrap();
+    ours.flush().await.unwrap();
+    assert!(next.ids(t, false).await.unwrap().is_empty());
+    ours.close().await;
+    let name = ours.name().to_owned();
+    let again = EdgeIndex::other(dir.path(), lock.clone(), &name).unwrap();
+    assert_eq!(paths(&again.search(t, words("alpha")).await.unwrap()), ["a"]);
+    for strange in ["in-process_../x", "shard", "in-process_none_3_v1"] {
+        assert!(EdgeIndex::other(dir.path(), lock.clone(), strange).is_none(), "{strange}");
+    }
+    for _ in 0..2 {
+        again.destroy().await.unwrap();
+    }
+    assert!(EdgeIndex::other(dir.path(), lock.clone(), &name).is_none());
+    EdgeIndex::remove_others(dir.path(), &HashSet::from([next.name().to_owned()])).unwrap();
+    assert!(next.ids(t, false).await.unwrap().is_empty(), "it is still there");
+    next.close().await;
+    EdgeIndex::remove_others(dir.path(), &HashSet::new()).unwrap();
+    assert!(EdgeIndex::other(dir.path(), lock, next.name()).is_none());
+}
+
+#[tokio::test]
+async fn the_layout_of_before_is_read_on() {
+    let (dir, index) = open();
+    let t = tenant();
+    index.upsert(t, 1, vec![point(t, "a", "alpha", Some(1))]).await.unwrap();
+    index.flush().await.unwrap();
+    index.close().await;
+    let folder = dir.path().join(index.name());
+    for part in [SHARD, STAMP] {
+        std::fs::rename(folder.join(part), dir.path().join(part)).unwrap();
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    let legacy = Legacy::find(dir.path()).unwrap();
+    assert_eq!((legacy.name().as_str(), legacy.space()), (index.name(), Space::default()));
+    // A kill between the two parts.
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::rename(dir.path().join(SHARD), folder.join(SHARD)).unwrap();
+    Legacy::find(dir.path()).unwrap().adopt().unwrap();
+    assert!(Legacy::find(dir.path()).is_none());
+    let (index, fresh) = open_in(&dir);
+    assert!(!fresh);
+    assert_eq!(paths(&index.search(t, words("alpha")).await.unwrap()), ["a"]);
 }

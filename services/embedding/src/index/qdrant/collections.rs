@@ -1,7 +1,7 @@
 //! The collections of a server, and the alias before them. Ours is named after everything that it was made by,
 //! `<collection>_<model>_<dimensions>_v<format>`; `<collection>` itself is an alias, for what is searched. When the model or
-//! the format changes, the new collection is filled while searches use the old one through the alias; then the alias is
-//! switched in one step, and the old collection goes.
+//! the format changes, the new collection is filled while searches use the old one; when it is full and verified the alias is
+//! switched in one step, and then the old collection goes.
 
 use qdrant_client::qdrant::alias_operations::Action;
 use qdrant_client::qdrant::payload_index_params::IndexParams;
@@ -14,7 +14,7 @@ use qdrant_client::qdrant::{
 use super::QdrantIndex;
 use super::clients::Calls;
 use crate::embedder::Space;
-use crate::index::{DENSE, FORMAT, IndexError, WORDS, field};
+use crate::index::{DENSE, FORMAT, IndexError, WORDS, field, make_of};
 use crate::settings::Qdrant;
 
 /// Links of the graph that is built for each workspace. There is none over all of them: no query crosses workspaces.
@@ -27,18 +27,7 @@ pub(crate) struct Server {
     pub(super) alias: String,
     /// What we write to.
     pub(super) ours: String,
-    /// What the collections of our vectors begin with.
-    kin: String,
     dimensions: usize,
-}
-
-/// What was found on a server.
-#[derive(Debug)]
-pub(crate) struct Seen {
-    /// Whether our collection is there.
-    pub(crate) ours: bool,
-    /// Another collection that the alias stands for.
-    pub(crate) other: Option<String>,
 }
 
 impl Server {
@@ -49,9 +38,8 @@ impl Server {
 
     fn with(settings: &Qdrant, space: &Space, format: u32) -> Result<Self, IndexError> {
         let calls = Calls::new(&settings.url, settings.api_key())?;
-        let kin = format!("{}_{}_{}_", settings.collection, name_of(&space.model), space.dimensions);
-        let ours = format!("{kin}v{format}");
-        Ok(Self { calls, alias: settings.collection.clone(), ours, kin, dimensions: space.dimensions })
+        let ours = format!("{}_{}", settings.collection, make_of(space, format));
+        Ok(Self { calls, alias: settings.collection.clone(), ours, dimensions: space.dimensions })
     }
 
     /// For the vectors of the model of this process.
@@ -66,11 +54,14 @@ impl Server {
         Self::with(settings, &Space::default(), format)
     }
 
-    /// Looks what is there.
-    pub(crate) async fn look(&self) -> Result<Seen, IndexError> {
-        let ours = self.calls.collection_exists(&self.ours).await?;
-        let other = self.calls.find_alias(&self.alias).await?.filter(|served| *served != self.ours);
-        Ok(Seen { ours, other })
+    /// Whether our collection is there.
+    pub(crate) async fn is_there(&self) -> Result<bool, IndexError> {
+        self.calls.collection_exists(&self.ours).await
+    }
+
+    /// What the alias stands for.
+    pub(crate) async fn served(&self) -> Result<Option<String>, IndexError> {
+        self.calls.find_alias(&self.alias).await
     }
 
     /// Makes our collection, as far as it is not there.
@@ -92,17 +83,21 @@ impl Server {
 
     /// The engine on our collection.
     pub(crate) fn current(&self) -> Result<QdrantIndex, IndexError> {
-        QdrantIndex::new(self, self.ours.clone(), self.ours.clone(), true)
+        QdrantIndex::new(self, self.ours.clone())
     }
 
-    /// The engine on `other`, which the alias stands for: only to be searched, and only as long as the alias is not ours.
-    pub(crate) fn previous(&self, other: &str) -> Result<QdrantIndex, IndexError> {
-        let same_vectors = other.starts_with(&self.kin);
-        QdrantIndex::new(self, other.to_owned(), self.alias.clone(), same_vectors)
+    /// The engine on another collection, if there is such a one. It is asked for by its own name, never by the alias: that may
+    /// stand for ours by the time of the call, whose vectors are another model's.
+    pub(crate) async fn other(&self, name: &str) -> Result<Option<QdrantIndex>, IndexError> {
+        let ours = name.strip_prefix(&self.alias).is_some_and(|rest| rest.starts_with('_'));
+        if !ours || !self.calls.collection_exists(name).await? {
+            return Ok(None);
+        }
+        QdrantIndex::new(self, name.to_owned()).map(Some)
     }
 }
 
-/// Has the alias stand for `ours`, and drops what it stood for. Repeating it changes nothing.
+/// Has the alias stand for `ours`. Repeating it changes nothing.
 pub(super) async fn take_over(calls: &Calls, alias: &str, ours: &str) -> Result<(), IndexError> {
     let before = calls.find_alias(alias).await?;
     if before.as_deref() == Some(ours) {
@@ -114,24 +109,7 @@ pub(super) async fn take_over(calls: &Calls, alias: &str, ours: &str) -> Result<
     // The server carries out the actions of one request in one step.
     calls.change_aliases(ChangeAliases { actions: actions.collect(), timeout: None }).await?;
     tracing::info!(alias, before, collection = ours, "the alias is switched");
-    match before {
-        // Another replica may have dropped it.
-        Some(old) => match calls.delete_collection(&old).await {
-            Err(IndexError::Missing(_)) => Ok(()),
-            dropped => dropped,
-        },
-        None => Ok(()),
-    }
-}
-
-/// A model's name as part of a collection's: what such a name does not take is a hash.
-fn name_of(model: &str) -> String {
-    let takes = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-    if model.chars().all(takes) {
-        return model.to_owned();
-    }
-    let plain: String = model.chars().map(|c| if takes(c) { c } else { '-' }).collect();
-    format!("{plain}-{}", &blake3::hash(model.as_bytes()).to_hex()[..8])
+    Ok(())
 }
 
 fn collection(name: &str, dimensions: usize) -> CreateCollection {

@@ -66,24 +66,25 @@ async fn re_indexing_changes_engines_behind_the_alias(settings: &Qdrant) {
     let before = old.current().unwrap();
     before.upsert(t, 1, vec![point(t, "a", "gateway of old", Some(1))]).await.unwrap();
 
-    let seen = new.look().await.unwrap();
-    assert_eq!((seen.ours, seen.other.as_deref()), (false, Some(before.name())));
+    assert_eq!((new.is_there().await.unwrap(), new.served().await.unwrap().as_deref()), (false, Some(before.name())));
     for _ in 0..2 {
         new.create().await.unwrap();
     }
-    let (current, previous) = (new.current().unwrap(), new.previous(before.name()).unwrap());
+    let (current, previous) = (new.current().unwrap(), new.other(before.name()).await.unwrap().unwrap());
     assert_eq!(previous.name(), before.name());
+    assert!(new.other("somebody-else").await.unwrap().is_none() && new.other(&before.name()[1..]).await.unwrap().is_none());
     current.upsert(t, 2, vec![point(t, "b", "gateway of new", Some(1))]).await.unwrap();
-    assert_eq!(paths(&previous.search(t, words("gateway")).await.unwrap()), ["a"], "through the alias");
-    assert_eq!(current.ids(t, false).await.unwrap(), [id(t, "b")]);
-
     for _ in 0..2 {
         current.take_over().await.unwrap();
+        assert_eq!(new.served().await.unwrap().as_deref(), Some(current.name()));
+        assert_eq!(paths(&previous.search(t, words("gateway")).await.unwrap()), ["a"], "by its own name");
+        assert_eq!(current.ids(t, false).await.unwrap(), [id(t, "b")]);
     }
-    assert_eq!(paths(&previous.search(t, words("gateway")).await.unwrap()), ["b"], "the alias is switched");
+    for _ in 0..2 {
+        previous.destroy().await.unwrap();
+    }
     assert!(matches!(before.ids(t, false).await, Err(IndexError::Missing(_))), "the old collection is gone");
-    let seen = new.look().await.unwrap();
-    assert_eq!((seen.ours, seen.other), (true, None));
+    assert!(new.other(before.name()).await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,11 +130,11 @@ async fn what_fails_says_whether_to_come_again() {
     engine.search(t, words("gateway")).await.unwrap();
 
     let other_key = Server::new(&Qdrant { api_key: "another".into(), ..settings.clone() }).unwrap();
-    let refused = other_key.look().await.unwrap_err();
+    let refused = other_key.served().await.unwrap_err();
     assert!(matches!(&refused, IndexError::Engine(why) if why.contains("embedding.qdrant.api_key")), "{refused}");
     assert!(!format!("{refused:?}").contains("another"));
 
     drop(stand_in);
     let nobody = Server::new(&Qdrant { url: "http://127.0.0.1:1".to_owned(), ..settings }).unwrap();
-    assert!(matches!(nobody.look().await, Err(IndexError::Unavailable(_))));
+    assert!(matches!(nobody.served().await, Err(IndexError::Unavailable(_))));
 }

@@ -75,7 +75,9 @@ impl Service {
             self.settle(tenant).await?;
             let inspection = self.look(ctx, tenant).await?;
             let now = self.records.find_index(tenant.project, tenant.workspace).await?;
-            let moved = |index: &Option<WorkspaceIndex>| index.as_ref().map(|i| (i.wanted, i.built, i.settled, i.vector_count));
+            let moved = |index: &Option<WorkspaceIndex>| {
+                index.as_ref().map(|i| (i.wanted, i.built, i.settled, i.vector_count, i.engine.clone()))
+            };
             if attempt == TRIES || moved(&now) == moved(&inspection.index) {
                 return Ok(inspection);
             }
@@ -108,7 +110,8 @@ impl Service {
         (inspection.files, inspection.chunks) = (files.len() as u64, files.iter().map(|f| f.chunk_count).sum());
         compare_head(&mut inspection, tenant, &index, head);
         self.compare_files(&mut inspection, ctx, tenant, &files).await?;
-        if index.engine == engine.name() {
+        // While a workspace moves, the engine that it is in is the one that counts.
+        if let Ok(engine) = self.index.engines().await?.named(&index.engine) {
             self.compare_points(&mut inspection, engine.as_ref(), tenant, &files).await?;
         }
         Ok(inspection)
@@ -220,7 +223,9 @@ impl Service {
         inspection.wrong.extend(wrong.into_iter().map(|(id, _)| id));
         inspection.orphans = orphans.into_iter().map(|(id, _)| id).collect();
 
-        if self.model() == Model::Ready {
+        // What the model before has not seen is filled in by ours, after the move.
+        let is_ours = self.index.engine().await?.name() == engine.name();
+        if is_ours && self.model() == Model::Ready {
             let without: Vec<Uuid> = engine.ids(tenant, true).await?.into_iter().filter(|id| live.contains_key(id)).collect();
             inspection.add_by_path(tenant, Kind::VectorsMissing, without.iter().map(path_of), "chunks have no vector");
             let counted = inspection.index.as_ref().map_or(0, |index| index.vector_count);

@@ -22,10 +22,10 @@ const BY_BUILDING: [Kind; 6] =
 impl Service {
     /// Mends what was found, as far as that can be done here. Returns when the work is done or has failed.
     pub(super) async fn repair(&self, ctx: &Ctx, tenant: Tenant, inspection: &Inspection) -> Result<(), Error> {
-        let engine = self.index.engine().await?;
         let Some(index) = inspection.index.as_ref().filter(|_| !inspection.gone) else {
             return self.workspace_deleted(tenant).await;
         };
+        let engine = self.index.engines().await?.home(&index.engine);
         if !inspection.wrong.is_empty() {
             // Their ids are made of this tenant: nobody else has a point under them.
             engine.erase(inspection.wrong.clone()).await?;
