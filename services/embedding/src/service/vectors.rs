@@ -95,6 +95,8 @@ impl Service {
         let (vectors, embedded) = self.vectors_of(tenant, &points, embedder).await?;
         let filled = vectors.len() as u64;
         engine.set_vectors(tenant, vectors).await?;
+        // A kill takes away what is not flushed: nothing that is counted is.
+        engine.flush().await?;
         crash::point("embedding.vectors_written");
 
         // Counted only now, and once: what is said to have its vector is found by it.
