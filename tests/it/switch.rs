@@ -158,6 +158,7 @@ fn draw(state: &mut u64, below: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::print_stderr, reason = "a run that fails is repeated by its seed")]
 async fn a_model_is_changed_back_and_forth_under_searches_commits_and_kills() {
     if only_for_one_process("a_model_is_changed_back_and_forth", "the index is of one process") {
         return;

@@ -91,7 +91,9 @@ async fn retrieval(asked: Retrieval) -> anyhow::Result<Report> {
         if words.len() > WORDS_KEPT {
             words.clear();
         }
-        outcomes.push(measure(&mut evaluation, &history, sample, &mut words, asked.search).await.with_context(|| sample.commit.clone())?);
+        outcomes.push(
+            measure(&mut evaluation, &history, sample, &mut words, asked.search).await.with_context(|| sample.commit.clone())?,
+        );
     }
     drop(spinner);
     Ok(summary(&asked, &outcomes))
