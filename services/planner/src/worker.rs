@@ -179,6 +179,8 @@ impl Attempt {
     pub(crate) async fn ask(&self, plan: &mut Plan, messages: Vec<Message>, tools: &[ToolSpec]) -> Result<Completion, Stop> {
         let timeout = self.planner.settings.model_timeout();
         let about = About { model: &plan.model, conversation: plan.conversation_id, plan: Some(plan.id) };
+        // Another worker may have asked the same meanwhile, and stored the answer.
+        self.lease.check_clock()?;
         let completion = self.planner.neighbours.complete(&self.ctx, timeout, about, messages, tools).await?;
         plan.usage.add(convert::usage_of(completion.usage.as_ref().unwrap_or(&Default::default())));
         Ok(completion)

@@ -10,13 +10,14 @@ mod worker;
 mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use rand::Rng;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -148,12 +149,28 @@ pub struct Lease {
 }
 
 /// How far the handler got with ending the job; shared with the worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Progress {
+    /// When the lease ends unless it is renewed, by this process's clock.
+    until: Mutex<Instant>,
     /// `complete` was called: a missing row is no loss.
     completing: AtomicBool,
     /// The transaction of `complete` is committed.
     completed: AtomicBool,
+}
+
+impl Progress {
+    fn new(until: Instant) -> Self {
+        Self { until: Mutex::new(until), completing: AtomicBool::default(), completed: AtomicBool::default() }
+    }
+
+    fn until(&self) -> Instant {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn extend(&self, until: Instant) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
 }
 
 impl Lease {
@@ -161,6 +178,12 @@ impl Lease {
     pub async fn check(&self, tx: &Tx) -> Result<(), LeaseLost> {
         let held = table::is_held(tx, self.id, self.token).await.map_err(|error| self.lost(Some(error)))?;
         if held { Ok(()) } else { Err(self.lost(None)) }
+    }
+
+    /// Whether the lease can still be ours, by the clock and without asking anybody. For what a transaction cannot take back, such
+    /// as a call that costs: a process that was stopped for a while, and goes on in the middle, finds out before it.
+    pub fn check_clock(&self) -> Result<(), LeaseLost> {
+        if Instant::now() < self.progress.until() { Ok(()) } else { Err(self.lost(None)) }
     }
 
     /// Ends the job in the caller's transaction, together with its result.
@@ -346,7 +369,7 @@ impl Inner {
             last_attempt: tries >= self.settings.max_attempts,
             exhausted: tries > self.settings.max_attempts,
             tries,
-            progress: Arc::default(),
+            progress: Arc::new(Progress::new(Instant::now() + self.settings.lease)),
         }
     }
 }

@@ -294,6 +294,28 @@ async fn a_silent_worker_loses_its_lease() {
     running.stop().await;
 }
 
+/// One thread, which the handler stops: as a process that is frozen in the middle of its work.
+#[tokio::test]
+async fn a_worker_that_was_stopped_learns_it_from_the_clock() {
+    let test = TestStore::new().await;
+    let lease = Duration::from_millis(300);
+    let queue = Queue::new(test.store.clone(), QueueSettings { lease, ..settings() });
+    let (seen, mut answers) = mpsc::channel(10);
+    let running = Running::start(&queue, move |held| {
+        let seen = seen.clone();
+        async move {
+            let before = held.check_clock().is_ok();
+            std::thread::sleep(lease * 2);
+            let _ = seen.send((before, held.check_clock().is_ok())).await;
+            Err(JobError::LeaseLost)
+        }
+        .boxed()
+    });
+    enqueue(&test.store, &queue, "k").await;
+    assert_eq!(within(answers.recv()).await, Some((true, false)));
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orderly_shutdown_costs_no_attempt() {
     let test = TestStore::new().await;

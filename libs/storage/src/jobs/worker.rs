@@ -29,17 +29,12 @@ struct Worker {
     inner: Arc<Inner>,
     handler: Handler,
     shutdown: CancellationToken,
-    held: Mutex<HashMap<Uuid, Held>>,
+    held: Mutex<HashMap<Uuid, Lease>>,
     /// Jobs may be waiting for a slot: the end of a handler is a reason to look.
     starved: std::sync::atomic::AtomicBool,
 }
 
 /// A lease whose handler is running.
-struct Held {
-    lease: Lease,
-    until: Instant,
-}
-
 pub(super) async fn run(inner: Arc<Inner>, shutdown: CancellationToken, handler: Handler) {
     let kind = inner.settings.kind;
     let receiver = inner.handed_over.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
@@ -111,8 +106,8 @@ impl Worker {
             }
         }
         inner.running.store(false, Ordering::Release);
-        for held in self.lock().values() {
-            held.lease.lost.cancel();
+        for lease in self.lock().values() {
+            lease.lost.cancel();
         }
         while tasks.join_next().await.is_some() {}
         self.settle_handed_over(handed_over).await;
@@ -170,8 +165,7 @@ impl Worker {
 
     fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>, started: Started) {
         let Started { lease, slot } = started;
-        let until = Instant::now() + self.inner.settings.lease;
-        self.lock().insert(lease.id, Held { lease: lease.clone(), until });
+        self.lock().insert(lease.id, lease.clone());
         let span = tracing::info_span!(
             "job",
             otel.kind = "consumer",
@@ -268,29 +262,29 @@ impl Worker {
         if let Err(error) = &extended {
             tracing::warn!(error = error as &dyn std::error::Error, "leases cannot be renewed");
         }
-        let mut held = self.lock();
+        let held = self.lock();
         // Only those asked for: others were started meanwhile.
         for id in ids {
-            let Some(held) = held.get_mut(&id) else { continue };
+            let Some(lease) = held.get(&id) else { continue };
             let ours = match &extended {
-                Ok(extended) => extended.contains(&(id, held.lease.token)),
+                Ok(extended) => extended.contains(&(id, lease.token)),
                 Err(_) => {
-                    if held.until < Instant::now() {
-                        held.lease.lost.cancel();
+                    if lease.check_clock().is_err() {
+                        lease.lost.cancel();
                     }
                     continue;
                 }
             };
             if ours {
-                held.until = until;
-            } else if !held.lease.progress.completing.load(Ordering::Acquire) {
+                lease.progress.extend(until);
+            } else if !lease.progress.completing.load(Ordering::Acquire) {
                 tracing::warn!(job_id = %id, "a lease is lost");
-                held.lease.lost.cancel();
+                lease.lost.cancel();
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Held>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Lease>> {
         self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -135,7 +135,8 @@ async fn a_transaction_that_nobody_waits_for_is_not_left_open() {
     let Some(test) = TestStore::postgres().await else { return };
     let observer = test.another().await;
     let open = async || {
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+        let sql =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
         let row = observer.read().query_one_raw(observer.statement(sql, [])).await.expect("counted").expect("a row");
         row.try_get_by_index::<i64>(0).expect("a number")
     };

@@ -19,6 +19,8 @@ impl Work {
             None => None,
         };
         let turns = prompt::answer(history, question, sources.as_deref(), self.worker.settings.history_bytes);
+        // Another worker may have asked the same meanwhile.
+        self.lease.check_clock()?;
         let call = self.worker.clients.stream_complete(&self.ctx, self.run.conversation_id, &self.run.model, turns);
         let mut written = self.journal.during(call).await??;
         loop {
